@@ -1,0 +1,32 @@
+import type { Attachment } from "./attachment.js";
+import type { DmaDirection } from "./dma-device.js";
+import type { InterconnectName, Interconnects, OpenInterconnectName } from "./interconnect.js";
+import type { Held } from "./reservation.js";
+import type { ScatterTable } from "./scatter-table.js";
+
+/**
+ * What an exporter implements (`struct dma_buf_ops`). `attach`, `detach`, `release` and the CPU access calls run without the reservation,
+ * all others with it (dma-buf section 3). An exporter that throws leaves its state as it was.
+ */
+export interface ExporterOps {
+  /** Name of the exporting module, as fdinfo shows it: `vfio_pci_core`. */
+  readonly name: string;
+  /** Ways this buffer can be handed to this attachment, best first. */
+  offers(attachment: Attachment): readonly InterconnectName[];
+  /** May clear `attachment.peer2peer` or throw (dma-buf R10); without it every importer may attach. */
+  attach?(attachment: Attachment): void;
+  detach?(attachment: Attachment): void;
+  /** Both or neither (dma-buf R1). */
+  pin?(attachment: Attachment, held: Held): void;
+  unpin?(attachment: Attachment, held: Held): void;
+  map(attachment: Attachment, direction: DmaDirection, held: Held): ScatterTable;
+  unmap(attachment: Attachment, table: ScatterTable, direction: DmaDirection, held: Held): void;
+  /** Everything that is not `sgt`. Must work for each such name it offers. */
+  open?<N extends OpenInterconnectName>(
+    attachment: Attachment,
+    name: N,
+    held: Held,
+  ): Interconnects[N];
+  /** Last reference gone; runs as deferred work, never inside the put (dma-buf R8). */
+  release(): void;
+}

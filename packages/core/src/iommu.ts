@@ -1,0 +1,117 @@
+import type { Iova, Slice } from "./address.js";
+import type { DmaDevice, DmaMapper } from "./dma-device.js";
+import type { InterconnectName, Interconnects } from "./interconnect.js";
+
+/** Permissions of a mapping, as the device sees them. */
+export type DmaAccess = "r" | "w" | "rw";
+
+export interface MapRequest {
+  /** Part of the buffer, in bytes. */
+  readonly slice: Slice;
+  /** Where to map; undefined: the address space chooses (iommufd R6). */
+  readonly iova?: Iova | undefined;
+  readonly access: DmaAccess;
+}
+
+/** First and last IOVA of a stretch, both included. */
+export interface IovaRange {
+  readonly first: Iova;
+  readonly last: Iova;
+}
+
+/** One mapped area of an address space. */
+export interface IommuMapping {
+  readonly iova: Iova;
+  /** Bytes. */
+  readonly length: bigint;
+  readonly revoked: boolean;
+  /**
+   * The exporter took the memory back: removes the translations from every domain at once, keeps the IOVA occupied, and leaves later
+   * domains unfilled (iommufd R14, R16, R17). Never fails, never waits; a second call does nothing.
+   */
+  revoke(): void;
+}
+
+/** A page table that devices are attached to (`IOMMU_HWPT_ALLOC`). */
+export interface IommuDomain {
+  readonly id: number;
+  /** Names of the devices attached now. */
+  readonly devices: readonly string[];
+}
+
+/**
+ * An I/O address space: IOVAs, the areas mapped into them, and the domains that carry those areas (`IOMMU_IOAS_ALLOC`).
+ * Every area is in every domain. Disposing unmaps everything and detaches all devices.
+ */
+export interface AddressSpace extends Disposable {
+  readonly id: number;
+  /** Smallest unit of IOVA and length, in bytes (iommufd R4). */
+  readonly alignment: bigint;
+  /** Usable ranges: holes of the reserved ones (iommufd R4). */
+  readonly ranges: readonly IovaRange[];
+  readonly domains: readonly IommuDomain[];
+  /** Steers automatic choice only (iommufd R5). @throws DmaBufError EADDRINUSE over a reserved range; the old set stays. */
+  allow(ranges: readonly IovaRange[]): void;
+  /** Makes a domain for that device and fills it with every area (iommufd R26). */
+  allocDomain(device: DmaDevice): IommuDomain;
+  /** From now on the device's DMA is translated here, by the given domain or the first that fits (iommufd R26, R28). */
+  attach(device: DmaDevice, domain?: IommuDomain): IommuDomain;
+  detach(device: DmaDevice): void;
+  /**
+   * @throws DmaBufError EINVAL misaligned or reserved, EEXIST occupied, ENOSPC no room, EOVERFLOW wrapping (iommufd M16 to M20);
+   *   everything unwound.
+   */
+  map<N extends InterconnectName>(
+    name: N,
+    what: Interconnects[N],
+    request: MapRequest,
+  ): IommuMapping;
+  /** Maps the same memory here that `source` has at `sourceIova` (`IOMMU_IOAS_COPY`, iommufd R24). */
+  copy(
+    source: AddressSpace,
+    sourceIova: Iova,
+    length: bigint,
+    request: { readonly iova?: Iova | undefined; readonly access: DmaAccess },
+  ): IommuMapping;
+  /** Bytes unmapped. @throws DmaBufError ENOENT for a hole or a part of an area (iommufd R23). */
+  unmap(iova: Iova, length: bigint): bigint;
+  /** Everything; 0 where nothing is mapped (iommufd R23). */
+  unmapAll(): bigint;
+}
+
+/** What an importer needs of an IOMMU, mock or kernel. */
+export interface IommuBackend {
+  readonly name: string;
+  /** Interconnects its address spaces can map, best first. */
+  readonly accepts: readonly InterconnectName[];
+  allocAddressSpace(): AddressSpace;
+}
+
+/** What the machine tells the IOMMU about a device behind it. */
+export interface IommuClient {
+  /** The device's name: its PCI address. */
+  readonly name: string;
+  readonly isPci: boolean;
+  readonly dmaMask: bigint;
+  /** Never handed out: host bridge windows as bus addresses, MSI, direct-mapped (dma-iova R19). */
+  readonly reserved: readonly IovaRange[];
+}
+
+/**
+ * One requester at a software IOMMU. `translate` is the hot path of every simulated transfer: page frames in, page frames out.
+ */
+export interface IommuPort {
+  readonly name: string;
+  /** The DMA API of the device's default domain. */
+  readonly dma: DmaMapper;
+  /**
+   * Translates up to `maxPages` pages that are contiguous on both sides. Writes the first physical page frame to `out.pfn` and returns how
+   * many follow it; 0 means blocked, and the fault is recorded (never thrown at the device).
+   */
+  translate(pfn: number, maxPages: number, write: boolean, out: { pfn: number }): number;
+}
+
+/** A software IOMMU that a simulated machine puts at its root complex. */
+export interface SoftIommu extends IommuBackend {
+  connect(client: IommuClient): IommuPort;
+}

@@ -1,0 +1,114 @@
+import { type DmaAddr, type PhysRange, toPfn } from "./address.js";
+import type { DmaDevice, DmaDirection, DmaMapper, IovaState } from "./dma-device.js";
+import { DmaBufError } from "./error.js";
+import { type PageSpan, ScatterTable } from "./scatter-table.js";
+
+/**
+ * How a peer's DMA reaches the exporter's ranges: `bus` switch-local, by bus address; `host-bridge` through the root complex, by an
+ * ordinary DMA mapping. What {@link mapPhysVec} needs of the p2pdma verdict.
+ */
+export type PhysVecRoute =
+  | { readonly kind: "bus"; readonly busOffset: bigint }
+  | { readonly kind: "host-bridge" };
+
+/** A table together with what undoes it. Made by {@link mapPhysVec}, ended by {@link unmapPhysVec}. */
+export class PhysVecTable extends ScatterTable {
+  /** "bus", "host-bridge-iova" (one span) or "host-bridge-dma" (range by range). */
+  readonly via: "bus" | "host-bridge-iova" | "host-bridge-dma";
+  /** @internal */
+  readonly undo: (() => void) | undefined;
+
+  /** @internal */
+  constructor(via: PhysVecTable["via"], table: ScatterTable, undo: (() => void) | undefined) {
+    super(table.space, table.pfns, table.pages);
+    this.via = via;
+    this.undo = undo;
+  }
+}
+
+/**
+ * Physical ranges to a DMA list for one device: the kernel's `dma_buf_phys_vec_to_sgt` with its unwinding done right (dma-iova R31):
+ * links run at the running offset, a failure gives back exactly what was taken.
+ *
+ * @throws DmaBufError EINVAL for an empty list; ENOMEM, EADDRINUSE, EEXIST from the mapper; EOPNOTSUPP where the device cannot map.
+ */
+export function mapPhysVec(
+  device: DmaDevice,
+  route: PhysVecRoute,
+  ranges: readonly PhysRange[],
+  direction: DmaDirection,
+): PhysVecTable {
+  if (route.kind === "bus") {
+    const spans = ranges.map((range) => span(range.start + route.busOffset, range.length));
+    return new PhysVecTable("bus", ScatterTable.fromSpans("bus", spans), undefined);
+  }
+  const { dma } = device;
+  if (dma === undefined) {
+    throw new DmaBufError("EOPNOTSUPP", "dmabuf.map", `${device.name} has no DMA mapper`, {
+      hint: "use an importer that opens the buffer by another interconnect",
+    });
+  }
+  const size = ranges.reduce((sum, range) => sum + range.length, 0n);
+  const state = dma.tryAllocIova(size);
+  return state === undefined
+    ? mapRanges(dma, ranges, direction)
+    : linkRanges(dma, state, size, ranges, direction);
+}
+
+/** Undoes {@link mapPhysVec}. A table that needs nothing undone (bus addresses) is fine. */
+export function unmapPhysVec(table: ScatterTable): void {
+  if (table instanceof PhysVecTable) table.undo?.();
+}
+
+/** All ranges into one IOVA span, in the order given (dma-iova R29). */
+function linkRanges(
+  dma: DmaMapper,
+  state: IovaState,
+  size: bigint,
+  ranges: readonly PhysRange[],
+  direction: DmaDirection,
+): PhysVecTable {
+  let linked = 0n;
+  try {
+    for (const range of ranges) {
+      dma.link(state, linked, range, direction);
+      linked += range.length;
+    }
+    dma.sync(state, 0n, linked);
+    const table = ScatterTable.fromSpans("iova", [span(state.address, size)]);
+    return new PhysVecTable("host-bridge-iova", table, () => {
+      dma.destroy(state, size);
+    });
+  } catch (error) {
+    // Not destroy(linked): that frees by the mapped size, which may land in a smaller size class (dma-iova R20).
+    if (linked > 0n) dma.unlink(state, 0n, linked);
+    dma.free(state);
+    throw error;
+  }
+}
+
+/** Range by range; a failure unmaps exactly those already mapped (dma-iova R31 d). */
+function mapRanges(
+  dma: DmaMapper,
+  ranges: readonly PhysRange[],
+  direction: DmaDirection,
+): PhysVecTable {
+  const mapped: { address: DmaAddr; length: bigint }[] = [];
+  const undo = (): void => {
+    for (const { address, length } of mapped) dma.unmapPhys(address, length, direction);
+  };
+  try {
+    for (const range of ranges) {
+      mapped.push({ address: dma.mapPhys(range, direction), length: range.length });
+    }
+    const spans = mapped.map(({ address, length }) => span(address, length));
+    return new PhysVecTable("host-bridge-dma", ScatterTable.fromSpans(dma.space, spans), undo);
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}
+
+function span(start: bigint, length: bigint): PageSpan {
+  return { pfn: toPfn(BigInt.asUintN(64, start)), pages: toPfn(length) };
+}

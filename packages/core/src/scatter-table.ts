@@ -1,0 +1,191 @@
+import { busAddr, type DmaAddr, fromPfn, iova, PAGE_SHIFT, PAGE_SIZE } from "./address.js";
+import { DmaBufError } from "./error.js";
+
+/** Longest entry, in bytes: UINT_MAX rounded down to a page (vfio-pci-dmabuf R33, dma-iova R26). */
+export const MAX_SEGMENT_BYTES = 0xffff_f000;
+/** {@link MAX_SEGMENT_BYTES} in pages. */
+export const MAX_SEGMENT_PAGES = 0xf_ffff;
+
+/** Which space the addresses of a table belong to. A direct mapping (no IOMMU) is "bus". */
+export type DmaSpace = "bus" | "iova";
+
+/** One entry, at the edge: bytes as bigint and number. */
+export interface ScatterEntry {
+  readonly address: DmaAddr;
+  /** Bytes, at most {@link MAX_SEGMENT_BYTES}. */
+  readonly length: number;
+}
+
+/** A stretch of page frames before it is split into entries. */
+export interface PageSpan {
+  readonly pfn: number;
+  readonly pages: number;
+}
+
+/**
+ * The DMA list that `map` returns: addresses for one device, never CPU pages (dma-buf R23). Whole pages, in typed arrays;
+ * iteration and slices copy nothing. The exporter owns the table; the importer gives the same object back to `unmap`.
+ */
+export class ScatterTable implements Iterable<ScatterEntry> {
+  readonly space: DmaSpace;
+  /** Page frame number of each entry. Do not write. */
+  readonly pfns: Float64Array;
+  /** Length of each entry, in pages. Do not write. */
+  readonly pages: Uint32Array;
+  /** Sum of all entries, in pages; exact up to 2^53 pages. */
+  readonly totalPages: number;
+
+  constructor(space: DmaSpace, pfns: Float64Array, pages: Uint32Array) {
+    this.space = space;
+    this.pfns = pfns;
+    this.pages = pages;
+    let total = 0;
+    for (const count of pages) total += count;
+    this.totalPages = total;
+  }
+
+  /** Splits each span at {@link MAX_SEGMENT_PAGES}; neighbouring spans are never merged (vfio-pci-dmabuf R34, R35). */
+  static fromSpans(space: DmaSpace, spans: readonly PageSpan[]): ScatterTable {
+    let entries = 0;
+    for (const span of spans) entries += Math.ceil(span.pages / MAX_SEGMENT_PAGES);
+    if (entries === 0 || entries > 0xffff_ffff) {
+      throw new DmaBufError(
+        "EINVAL",
+        "scatterlist",
+        `${String(entries)} entries do not fit a list`,
+        {
+          rule: "vfio-pci-dmabuf R34",
+        },
+      );
+    }
+    const pfns = new Float64Array(entries);
+    const pages = new Uint32Array(entries);
+    let at = 0;
+    for (const span of spans) {
+      let { pfn, pages: left } = span;
+      while (left > 0) {
+        const now = left < MAX_SEGMENT_PAGES ? left : MAX_SEGMENT_PAGES;
+        pfns[at] = pfn;
+        pages[at] = now;
+        at += 1;
+        pfn += now;
+        left -= now;
+      }
+    }
+    return new ScatterTable(space, pfns, pages);
+  }
+
+  /** Number of entries (`nents`). */
+  get entries(): number {
+    return this.pages.length;
+  }
+
+  /** Sum of all lengths, in bytes. */
+  get size(): bigint {
+    return BigInt(this.totalPages) << BigInt(PAGE_SHIFT);
+  }
+
+  *[Symbol.iterator](): Iterator<ScatterEntry> {
+    for (let i = 0; i < this.pages.length; i++) yield this.entry(i);
+  }
+
+  /** @throws RangeError past the last entry. */
+  entry(index: number): ScatterEntry {
+    const pfn = this.pfns[index];
+    const pages = this.pages[index];
+    if (pfn === undefined || pages === undefined) {
+      throw new RangeError(`entry ${String(index)} of ${String(this.entries)}`);
+    }
+    return { address: this.addressOf(pfn), length: pages * PAGE_SIZE };
+  }
+
+  /** Where byte `offset` of the buffer is, and how many bytes follow it in the same entry. */
+  locate(offset: bigint): ScatterEntry {
+    let page = Number(offset >> BigInt(PAGE_SHIFT));
+    const within = Number(offset & BigInt(PAGE_SIZE - 1));
+    for (let i = 0; i < this.pages.length; i++) {
+      const count = this.pages[i] ?? 0;
+      if (page < count) {
+        const address = this.addressOf((this.pfns[i] ?? 0) + page);
+        return {
+          address: (address + BigInt(within)) as DmaAddr,
+          length: (count - page) * PAGE_SIZE - within,
+        };
+      }
+      page -= count;
+    }
+    throw new RangeError(`offset ${String(offset)} is past the end, ${String(this.size)} bytes`);
+  }
+
+  /**
+   * The pages `[firstPage, firstPage + pageCount)` as a view: the arrays are shared, only the two ends are trimmed. The table itself
+   * stays as it is, so an unmap after a slice needs nothing restored (rdma-umem R10).
+   */
+  slice(firstPage: number, pageCount: number): ScatterSlice {
+    if (firstPage < 0 || pageCount <= 0 || firstPage + pageCount > this.totalPages) {
+      throw new RangeError(
+        `pages ${String(firstPage)}+${String(pageCount)} of ${String(this.totalPages)}`,
+      );
+    }
+    let first = 0;
+    let skip = firstPage;
+    while (skip >= (this.pages[first] ?? 0)) {
+      skip -= this.pages[first] ?? 0;
+      first += 1;
+    }
+    let last = first;
+    let left = skip + pageCount;
+    while (left > (this.pages[last] ?? 0)) {
+      left -= this.pages[last] ?? 0;
+      last += 1;
+    }
+    return new ScatterSlice(this, first, last, skip, left);
+  }
+
+  /** @internal */
+  addressOf(pfn: number): DmaAddr {
+    return this.space === "bus" ? busAddr(fromPfn(pfn)) : iova(fromPfn(pfn));
+  }
+}
+
+/** A part of a {@link ScatterTable}: what `ib_umem_dmabuf` trims a mapping to (rdma-umem R7, R8). */
+export class ScatterSlice implements Iterable<ScatterEntry> {
+  readonly table: ScatterTable;
+  readonly #first: number;
+  readonly #last: number;
+  /** Pages cut off the front of the first entry. */
+  readonly #skip: number;
+  /** Pages of the last entry that belong to the slice, counted from that entry's own start. */
+  readonly #end: number;
+
+  /** @internal Made by {@link ScatterTable.slice}. */
+  constructor(table: ScatterTable, first: number, last: number, skip: number, end: number) {
+    this.table = table;
+    this.#first = first;
+    this.#last = last;
+    this.#skip = skip;
+    this.#end = end;
+  }
+
+  get entries(): number {
+    return this.#last - this.#first + 1;
+  }
+
+  /** First page frame of entry `i` of the slice. */
+  pfn(i: number): number {
+    return (this.table.pfns[this.#first + i] ?? 0) + (i === 0 ? this.#skip : 0);
+  }
+
+  /** Pages of entry `i` of the slice. */
+  pages(i: number): number {
+    const index = this.#first + i;
+    const end = index === this.#last ? this.#end : (this.table.pages[index] ?? 0);
+    return end - (i === 0 ? this.#skip : 0);
+  }
+
+  *[Symbol.iterator](): Iterator<ScatterEntry> {
+    for (let i = 0; i < this.entries; i++) {
+      yield { address: this.table.addressOf(this.pfn(i)), length: this.pages(i) * PAGE_SIZE };
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import { dispose } from "./dispose.js";
+import { DmaBufError } from "./error.js";
+import type { Scheduler, WaitPoint } from "./scheduler.js";
+
+/** The part of `AbortSignal` that waits need; DOM's and Node's both fit. */
+export interface AbortSignalLike {
+  readonly aborted: boolean;
+  readonly reason: unknown;
+  addEventListener(type: "abort", listener: () => void): void;
+  removeEventListener(type: "abort", listener: () => void): void;
+}
+
+/** How long a caller is ready to wait. Without either the wait is unbounded, as the kernel's uninterruptible ones are. */
+export interface WaitOptions {
+  /** Aborting ends the wait with EINTR; what was waited for is unaffected. */
+  readonly signal?: AbortSignalLike | undefined;
+  /** Virtual time (`scheduler.nowUs`), in microseconds, after which the wait ends with ETIMEDOUT. */
+  readonly deadlineUs?: number | undefined;
+}
+
+/** Throws EINTR where the caller has already given up. */
+export function throwIfAborted(options: WaitOptions | undefined, syscall: string): void {
+  if (options?.signal?.aborted === true) throw interrupted(syscall, options.signal.reason);
+}
+
+function interrupted(syscall: string, reason: unknown): DmaBufError {
+  return new DmaBufError("EINTR", syscall, "the wait was aborted by its caller", { cause: reason });
+}
+
+/**
+ * Waits for one event. `subscribe` is called once with the function to call when it happens and returns how to unsubscribe.
+ *
+ * @throws DmaBufError EINTR when `options.signal` aborts, ETIMEDOUT at the deadline. Either way nothing stays subscribed.
+ */
+export async function waitFor(
+  scheduler: Scheduler,
+  point: WaitPoint,
+  options: WaitOptions | undefined,
+  syscall: string,
+  subscribe: (wake: () => void) => () => void,
+): Promise<void> {
+  throwIfAborted(options, syscall);
+  const waiter = scheduler.park(point);
+  const unsubscribe = subscribe(() => {
+    waiter.wake();
+  });
+  const { signal, deadlineUs } = options ?? {};
+  const onAbort = (): void => {
+    unsubscribe();
+    waiter.fail(interrupted(syscall, signal?.reason));
+  };
+  const timer =
+    deadlineUs === undefined
+      ? undefined
+      : scheduler.at(deadlineUs, () => {
+          unsubscribe();
+          waiter.fail(
+            new DmaBufError(
+              "ETIMEDOUT",
+              syscall,
+              `no ${point.kind} on ${point.on} by the deadline`,
+            ),
+          );
+        });
+  signal?.addEventListener("abort", onAbort);
+  try {
+    await waiter.promise;
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+    timer?.[dispose]();
+  }
+}

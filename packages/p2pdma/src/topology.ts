@@ -1,0 +1,118 @@
+/**
+ * What one PCI function shows of itself in a capture or in /sys. Plain data: it survives JSON unchanged, apart from the bigints.
+ *
+ * Three-valued throughout: `undefined` means that the input does not show it, never that it is absent.
+ */
+export interface PciFunctionInfo {
+  /** Full address, lower-case: `0000:3b:00.0` (domains may be longer than four digits). */
+  readonly address: string;
+  readonly domain: number;
+  readonly bus: number;
+  /** Device number on the bus, 0 to 31. */
+  readonly slot: number;
+  /** Function number, 0 to 7. */
+  readonly fn: number;
+  readonly vendorId: number | undefined;
+  readonly deviceId: number | undefined;
+  /** 24 bits: base class, subclass, programming interface. Lower parts that the input does not show are 0. */
+  readonly classCode: number | undefined;
+  /** Human name as the input prints it: `Intel Corporation NVMe Datacenter SSD`. */
+  readonly name: string | undefined;
+  /** 0 endpoint, 1 bridge, 2 CardBus bridge; undefined where unreadable. */
+  readonly headerType: 0 | 1 | 2 | undefined;
+  /** Device/port type of the PCI Express capability ({@link PortType}); "none" for conventional PCI, undefined where not shown. */
+  readonly portType: PortType | "none" | undefined;
+  readonly acs: AcsInfo;
+  /** Index of the bridge that owns this function's bus; -1 on a root bus (also where the bridge is not in the input). */
+  readonly parent: number;
+  /** Index of the physical function of a virtual function; -1 for all others. */
+  readonly physfn: number;
+  /** Index into {@link PciTopology.hostBridges}. */
+  readonly hostBridge: number;
+  /** Bus numbers of a bridge. */
+  readonly busNumbers: BridgeBuses | undefined;
+  /** Windows that a bridge forwards downstream, as bus addresses. */
+  readonly windows: readonly BridgeWindow[];
+  /** BARs 0 to 5 by register; the upper half of a 64-bit BAR is undefined. */
+  readonly bars: readonly (PciBarInfo | undefined)[];
+  /** Memory decode (command register bit 1); undefined where not shown. */
+  readonly memoryEnabled: boolean | undefined;
+  readonly numaNode: number | undefined;
+  readonly iommuGroup: number | undefined;
+  readonly driver: string | undefined;
+  readonly link: LinkInfo | undefined;
+  /** Kernel names that lead here: `nvme0`, `mlx5_0`, `card0`. */
+  readonly deviceNames: readonly string[];
+}
+
+/** PCIe capability register bits 7:4 (spec p2pdma, config-space layout). */
+export const portTypes = {
+  endpoint: 0,
+  "legacy-endpoint": 1,
+  "root-port": 4,
+  "switch-upstream": 5,
+  "switch-downstream": 6,
+  "pcie-to-pci": 7,
+  "pci-to-pcie": 8,
+  "rc-integrated-endpoint": 9,
+  "rc-event-collector": 10,
+} as const;
+export type PortType = keyof typeof portTypes;
+
+/** Bits of the ACS control and capability registers. */
+export const acsBits = { SV: 0x01, TB: 0x02, RR: 0x04, CR: 0x08, UF: 0x10, EC: 0x20, DT: 0x40 } as const;
+/** RR | CR | EC: any one of them redirects (p2pdma R7). */
+export const ACS_REDIRECT = 0x2c;
+
+/** ACS of one function. `unknown`: the input cannot show whether, or how, it is set (p2pdma R29). */
+export type AcsInfo =
+  | { readonly state: "none" }
+  | { readonly state: "unknown"; readonly why: string }
+  | {
+      readonly state: "present";
+      readonly control: number;
+      readonly capability: number | undefined;
+    };
+
+export interface BridgeBuses {
+  readonly primary: number;
+  readonly secondary: number;
+  readonly subordinate: number;
+}
+
+export interface BridgeWindow {
+  readonly kind: "io" | "memory" | "prefetchable";
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+export interface PciBarInfo {
+  readonly index: number;
+  readonly kind: "memory" | "io";
+  /** CPU physical address, in bytes; 0 where the BAR is unassigned. */
+  readonly start: bigint;
+  /** Address on the bus (p2pdma R3, R32): differs from `start` where the host bridge translates. */
+  readonly busStart: bigint;
+  /** Bytes; undefined where the input does not show it (hex dumps). */
+  readonly length: bigint | undefined;
+  readonly is64Bit: boolean;
+  readonly prefetchable: boolean;
+}
+
+export interface LinkInfo {
+  /** GT/s, and lanes; undefined where not shown. */
+  readonly speed: number | undefined;
+  readonly width: number | undefined;
+  readonly maxSpeed: number | undefined;
+  readonly maxWidth: number | undefined;
+}
+
+/** A PCI host bridge: one root bus. */
+export interface HostBridgeInfo {
+  readonly domain: number;
+  readonly bus: number;
+  /** Index of the first function on the root bus; -1 where the input shows none. */
+  readonly first: number;
+  /** False where the root bus is not in the input: its real host bridge is then unknown. */
+  readonly complete: boolean;
+}

@@ -1,0 +1,6 @@
+import type { Options } from "tsup";
+
+export declare function library(
+  entry?: Record<string, string>,
+  options?: Options,
+): Options | Options[];

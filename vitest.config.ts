@@ -1,0 +1,10 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  ssr: { resolve: { conditions: ["@peerbar/source", "node", "import", "default"] } },
+  test: {
+    projects: ["packages/*", "apps/*", "tooling/*/vitest.config.ts"],
+    reporters: ["default", "@peerbar/vitest-config/summary"],
+    coverage: { provider: "v8", include: ["packages/*/src/**", "apps/*/src/**"] },
+  },
+});
