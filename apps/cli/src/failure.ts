@@ -1,0 +1,32 @@
+import { DmaBufError, isDmaBufError } from "@peerbar/core";
+import { type ExitCode, exit } from "./exit.js";
+import type { Io } from "./io.js";
+
+/** Data is missing, so there is no answer: exit 3 instead of 2. */
+export class CannotTell extends DmaBufError {
+  override readonly name: string = "CannotTell";
+}
+
+/** The one line a user gets: errno name, cause, next step. */
+export function failureLine(error: unknown): string {
+  if (isDmaBufError(error)) {
+    const next = error.hint === undefined ? "" : `; ${error.hint}`;
+    return `peerbar: ${oneLine(`${error.code}: ${error.syscall}: ${error.reason}${next}`)}`;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return `peerbar: internal error: ${oneLine(message)}; run again with --debug for the stack, and report it`;
+}
+
+/** Prints the line (and the stack with `--debug`) and tells the exit code. */
+export function reportFailure(io: Io, error: unknown, debug: boolean): ExitCode {
+  io.err(`${failureLine(error)}\n`);
+  if (debug && error instanceof Error) io.err(`${error.stack ?? ""}\n`);
+  if (!isDmaBufError(error)) return exit.no;
+  return error.name === "CannotTell" || error.code === "EACCES" || error.code === "EPERM"
+    ? exit.unknown
+    : exit.usage;
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, " ");
+}

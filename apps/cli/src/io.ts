@@ -1,0 +1,26 @@
+/** Where a command writes, and what it may assume of the terminal. Tests pass their own. */
+export interface Io {
+  out(text: string): void;
+  err(text: string): void;
+  readonly color: boolean;
+  /** Columns of the terminal; tables fit into it. */
+  readonly width: number;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** The process's own streams. Colour only on a terminal, and never with `NO_COLOR` set. */
+export function processIo(): Io {
+  const { stdout, stderr, env } = process;
+  // A reader that stops early (`peerbar matrix | head`) is no failure of ours.
+  stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    throw error;
+  });
+  return {
+    out: (text) => stdout.write(text),
+    err: (text) => stderr.write(text),
+    color: stdout.isTTY && (env["NO_COLOR"] ?? "") === "",
+    width: stdout.isTTY ? stdout.columns : 100,
+    env,
+  };
+}

@@ -1,0 +1,54 @@
+import { nodeSources, rooms } from "@peerbar/rooms";
+import { defineConfig, globalIgnores } from "eslint/config";
+import tseslint from "typescript-eslint";
+
+const nodeModules = { group: ["node:*", "fs", "path", "os", "child_process"], message: "this room runs in a browser too" };
+
+/** One block a room: its sources may import what the table names, and nothing of Node outside its Node subpath. */
+const arrows = Object.entries(rooms).flatMap(([room, mayImport]) => {
+  const strangers = {
+    group: ["@peerbar/*", ...mayImport.flatMap((name) => [`!@peerbar/${name}`, `!@peerbar/${name}/**`])],
+    message: `${room} may import ${mayImport.join(", ") || "no other room"} (tooling/rooms)`,
+  };
+  const foreignNode = { group: ["@peerbar/*/node"], message: "this room runs in a browser too" };
+  const node = nodeSources.filter((path) => path.startsWith(`${room}/`));
+  return [
+    {
+      files: [`packages/${room}/src/**/*.ts`],
+      rules: {
+        "no-restricted-imports": ["error", { patterns: [strangers, foreignNode, nodeModules] }],
+      },
+    },
+    ...node.map((path) => ({
+      files: [`packages/${path}`, `packages/${path}/**/*.ts`],
+      rules: { "no-restricted-imports": ["error", { patterns: [strangers] }] },
+    })),
+  ];
+});
+
+export default defineConfig(
+  globalIgnores(["**/dist/**", "**/coverage/**", "docs/api/**", "**/test/fixtures/generated/**"]),
+  {
+    files: ["**/*.ts"],
+    extends: [tseslint.configs.strictTypeChecked],
+    languageOptions: {
+      parserOptions: {
+        projectService: { allowDefaultProject: ["vitest.config.ts", "tooling/*/*.ts"] },
+        tsconfigRootDir: import.meta.dirname,
+      },
+    },
+    rules: {
+      "@typescript-eslint/consistent-type-imports": "error",
+      "@typescript-eslint/switch-exhaustiveness-check": "error",
+      "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
+      "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
+      "max-lines": ["warn", { max: 400, skipBlankLines: true, skipComments: true }],
+    },
+  },
+  {
+    // A suite's list of cases is long and flat.
+    files: ["**/test/**/*.ts", "packages/conformance/src/**/*.ts"],
+    rules: { "max-lines": "off" },
+  },
+  ...arrows,
+);
