@@ -54,6 +54,13 @@ export interface AddressSpace extends Disposable {
   allow(ranges: readonly IovaRange[]): void;
   /** Makes a domain for that device and fills it with every area (iommufd R26). */
   allocDomain(device: DmaDevice): IommuDomain;
+  /**
+   * Ends a domain made by {@link allocDomain}; the areas stay in the others, and revoked ones are not unmapped again (iommufd R18).
+   * A domain that `attach` made itself ends with its last device.
+   *
+   * @throws DmaBufError EBUSY while devices are attached to it, ENOENT where it is not of this address space.
+   */
+  freeDomain(domain: IommuDomain): void;
   /** From now on the device's DMA is translated here, by the given domain or the first that fits (iommufd R26, R28). */
   attach(device: DmaDevice, domain?: IommuDomain): IommuDomain;
   detach(device: DmaDevice): void;
