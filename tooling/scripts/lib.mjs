@@ -13,7 +13,7 @@ export function say(text) {
 }
 
 /**
- * Builds what is stale of one workspace package and all it depends on. Quiet when all goes well; on failure shows the tools' own output
+ * Builds an app of this workspace where it is stale. Quiet when all goes well; on failure shows the tools' own output
  * and ends the process.
  *
  * @returns seconds it took
@@ -21,7 +21,7 @@ export function say(text) {
 export function build(name) {
   const started = Date.now();
   const turbo = fileURLToPath(new URL("../../node_modules/turbo/bin/turbo", import.meta.url));
-  const args = ["run", "build:js", `--filter=${name}...`, "--output-logs=errors-only", "--ui=stream"];
+  const args = ["run", "build:js", `--filter=${name}`, "--output-logs=errors-only", "--ui=stream"];
   const result = spawnSync(process.execPath, [turbo, ...args], {
     cwd: root,
     encoding: "utf8",
@@ -29,7 +29,9 @@ export function build(name) {
   });
   if (result.status !== 0) {
     process.stderr.write(`${result.stdout ?? ""}${result.stderr ?? ""}`);
-    say(`the build failed${result.error ? `: ${result.error.message}` : "; the lines above say where"}`);
+    say(
+      `the build failed${result.error ? `: ${result.error.message}` : "; the lines above say where"}`,
+    );
     process.exit(result.status || 1);
   }
   return (Date.now() - started) / 1000;

@@ -4,3 +4,5 @@ export declare function library(
   entry?: Record<string, string>,
   options?: Options,
 ): Options | Options[];
+
+export declare function app(entry?: Record<string, string>, options?: Options): Options | Options[];

@@ -19,7 +19,7 @@ export function processIo(): Io {
   return {
     out: (text) => stdout.write(text),
     err: (text) => stderr.write(text),
-    color: stdout.isTTY && (env["NO_COLOR"] ?? "") === "",
+    color: stdout.isTTY && (env.NO_COLOR ?? "") === "",
     width: stdout.isTTY ? stdout.columns : 100,
     env,
   };

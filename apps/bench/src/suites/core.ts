@@ -1,0 +1,53 @@
+import {
+  DmaBuf,
+  type DmaDevice,
+  type ExporterOps,
+  type ImporterOps,
+  mapPhysVec,
+  physAddr,
+  unmapPhysVec,
+} from "@peerbar/core";
+import type { BenchCase } from "../case.js";
+
+const ranges = [{ start: physAddr(0x1000_0000n), length: 0x20_0000n }];
+
+/** The smallest honest exporter: one range by bus address. */
+const exporter: ExporterOps = {
+  name: "bench",
+  offers: () => ["sgt"],
+  map: (attachment, direction) =>
+    mapPhysVec(attachment.device, { kind: "bus", busOffset: 0n }, ranges, direction),
+  unmap: (_attachment, table) => {
+    unmapPhysVec(table);
+  },
+  release: () => undefined,
+};
+const device: DmaDevice = { name: "peer", pciAddress: "0000:01:00.0", dmaMask: (1n << 64n) - 1n };
+const importer: ImporterOps = { allowPeer2Peer: true, invalidateMappings: () => undefined };
+
+/** lock, attach, map, unmap, detach of one range, without a sink. Attach takes the lock itself, so it comes first. */
+const shareOneRange: BenchCase = {
+  id: "core/share-one-range",
+  setup() {
+    const buffer = DmaBuf.export({ ops: exporter, size: 0x20_0000n });
+    const map = new Map<number, number>();
+    let key = 0;
+    return {
+      run() {
+        const attachment = buffer.attach(device, importer);
+        const held = buffer.reservation.lockNow();
+        const table = attachment.map("bidirectional", held);
+        attachment.unmap(table, "bidirectional", held);
+        held.release();
+        attachment.detach();
+      },
+      yardstick() {
+        key = (key + 1) & 0xffff;
+        map.set(key, key);
+        map.delete(key);
+      },
+    };
+  },
+};
+
+export const core: readonly BenchCase[] = [shareOneRange];

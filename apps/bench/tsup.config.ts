@@ -1,0 +1,3 @@
+import { app } from "@peerbar/tsup-config";
+
+export default app();
