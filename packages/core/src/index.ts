@@ -44,6 +44,7 @@ export type {
   IommuPort,
   IovaRange,
   MapRequest,
+  ReservedRegion,
   SoftIommu,
 } from "./iommu.js";
 export { Lock, LockGuard } from "./lock.js";

@@ -37,6 +37,12 @@ export interface IommuDomain {
   readonly id: number;
   /** Names of the devices attached now. */
   readonly devices: readonly string[];
+  /**
+   * Ends a domain that `allocDomain` made: `IOMMU_DESTROY` of a HWPT. Areas revoked before are not unmapped again (iommufd R18).
+   *
+   * @throws DmaBufError EBUSY while devices are attached.
+   */
+  destroy(): void;
 }
 
 /**
@@ -94,14 +100,25 @@ export interface IommuBackend {
   allocAddressSpace(): AddressSpace;
 }
 
+/** A stretch of IOVAs that belongs to the platform, as `/sys/kernel/iommu_groups/N/reserved_regions` lists it. */
+export interface ReservedRegion extends IovaRange {
+  /**
+   * `msi`: interrupt writes end there. `direct`: firmware wants it mapped one to one. `direct-relaxable`: the same, but a user space owner
+   * may ignore it (iommufd R28). Absent: `reserved`, never translated.
+   */
+  readonly kind?: "reserved" | "msi" | "direct" | "direct-relaxable";
+}
+
 /** What the machine tells the IOMMU about a device behind it. */
 export interface IommuClient {
   /** The device's name: its PCI address. */
   readonly name: string;
   readonly isPci: boolean;
   readonly dmaMask: bigint;
-  /** Never handed out: host bridge windows as bus addresses, MSI, direct-mapped (dma-iova R19). */
-  readonly reserved: readonly IovaRange[];
+  /** The device's own reserved regions: MSI, direct-mapped. Kept free by the DMA API and by address spaces (dma-iova R19, iommufd R28). */
+  readonly reserved: readonly ReservedRegion[];
+  /** Memory windows of its host bridge, as bus addresses: kept free by the DMA API alone (dma-iova R19). */
+  readonly bridgeWindows?: readonly IovaRange[];
 }
 
 /**
