@@ -37,12 +37,6 @@ export interface IommuDomain {
   readonly id: number;
   /** Names of the devices attached now. */
   readonly devices: readonly string[];
-  /**
-   * Ends a domain that `allocDomain` made: `IOMMU_DESTROY` of a HWPT. Areas revoked before are not unmapped again (iommufd R18).
-   *
-   * @throws DmaBufError EBUSY while devices are attached.
-   */
-  destroy(): void;
 }
 
 /**
