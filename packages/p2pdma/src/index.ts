@@ -1,11 +1,33 @@
+export type { PciAddress } from "./address.js";
+export { formatPciAddress, parsePciAddress } from "./address.js";
+export type { InferredCpu } from "./cpu.js";
+export { cpuSupportsP2pdma, inferCpu } from "./cpu.js";
+export type { MapType, P2pdmaDecision, P2pdmaProvider, PathStep } from "./decision.js";
+export { mapTypeCodes } from "./decision.js";
+export type { ServerOptions } from "./generate/server.js";
+export { generateServer } from "./generate/server.js";
+export type { HostBridgeListEntry, HostBridgeVerdict } from "./host-bridge-list.js";
+export { findListed, hostBridgeList, judgeHostBridge } from "./host-bridge-list.js";
+export type { IommuGroups } from "./iommu-groups.js";
+export { computeIommuGroups } from "./iommu-groups.js";
+export type { P2pdmaOptions } from "./p2pdma.js";
+export { P2pdma } from "./p2pdma.js";
+export { ParseError } from "./parse-error.js";
+export type { FunctionRef, PciTopologyData } from "./pci-topology.js";
+export { PciTopology } from "./pci-topology.js";
 export type {
   AcsInfo,
   BridgeBuses,
   BridgeWindow,
+  CpuKind,
   HostBridgeInfo,
+  IommuGroupInfo,
   LinkInfo,
+  MachineInfo,
   PciBarInfo,
   PciFunctionInfo,
   PortType,
+  TopologyFormat,
+  TopologySource,
 } from "./topology.js";
 export { ACS_REDIRECT, acsBits, portTypes } from "./topology.js";

@@ -25,6 +25,11 @@ export interface PciFunctionInfo {
   readonly acs: AcsInfo;
   /** Index of the bridge that owns this function's bus; -1 on a root bus (also where the bridge is not in the input). */
   readonly parent: number;
+  /**
+   * True where a bridge between this function and `parent` is not in the input: the bus lies in the parent's range, but is not
+   * its secondary bus. What that bridge's ACS does is then unknown.
+   */
+  readonly hiddenUpstream?: true;
   /** Index of the physical function of a virtual function; -1 for all others. */
   readonly physfn: number;
   /** Index into {@link PciTopology.hostBridges}. */
@@ -60,7 +65,15 @@ export const portTypes = {
 export type PortType = keyof typeof portTypes;
 
 /** Bits of the ACS control and capability registers. */
-export const acsBits = { SV: 0x01, TB: 0x02, RR: 0x04, CR: 0x08, UF: 0x10, EC: 0x20, DT: 0x40 } as const;
+export const acsBits = {
+  SV: 0x01,
+  TB: 0x02,
+  RR: 0x04,
+  CR: 0x08,
+  UF: 0x10,
+  EC: 0x20,
+  DT: 0x40,
+} as const;
 /** RR | CR | EC: any one of them redirects (p2pdma R7). */
 export const ACS_REDIRECT = 0x2c;
 
@@ -97,6 +110,8 @@ export interface PciBarInfo {
   readonly length: bigint | undefined;
   readonly is64Bit: boolean;
   readonly prefetchable: boolean;
+  /** The input lists regions without numbers (`lspci -v`): `index` is counted, and wrong where a register is empty. */
+  readonly indexInferred?: true;
 }
 
 export interface LinkInfo {
@@ -115,4 +130,48 @@ export interface HostBridgeInfo {
   readonly first: number;
   /** False where the root bus is not in the input: its real host bridge is then unknown. */
   readonly complete: boolean;
+}
+
+/** What the kernel's IOMMU groups look like, where the input shows /sys/kernel/iommu_groups. */
+export interface IommuGroupInfo {
+  readonly id: number;
+  /** /sys/kernel/iommu_groups/N/type: `DMA`, `DMA-FQ`, `identity`, `blocked`, `unmanaged`, `auto`. */
+  readonly type: string | undefined;
+}
+
+/** CPU families that p2pdma R17 tells apart. All but `amd-zen` follow the host-bridge list; `unknown` may be either. */
+export type CpuKind =
+  | "amd-zen"
+  | "amd-old"
+  | "intel"
+  | "hygon"
+  | "arm"
+  | "power"
+  | "other"
+  | "unknown";
+
+/** What is known of the machine besides its PCI functions. */
+export interface MachineInfo {
+  readonly cpu: CpuKind;
+  /** What says so: `/proc/cpuinfo: AuthenticAMD, family 25`. */
+  readonly cpuEvidence: string | undefined;
+}
+
+export type TopologyFormat =
+  | "lspci-text"
+  | "lspci-hex"
+  | "lspci-text+hex"
+  | "sysfs"
+  | "capture"
+  | "generated";
+
+/** Where a topology comes from, and what that source could not show. */
+export interface TopologySource {
+  readonly format: TopologyFormat;
+  /** File name, `/sys`, or another name that the caller gave. */
+  readonly name: string;
+  /** Sentences: what seems missing, and which privilege or option shows it. */
+  readonly missing: readonly string[];
+  /** Sentences: what was broken in the input and how it was read. */
+  readonly warnings: readonly string[];
 }

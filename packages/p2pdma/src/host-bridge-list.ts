@@ -1,0 +1,145 @@
+import type { PciTopology } from "./pci-topology.js";
+
+/**
+ * Host bridges that the kernel trusts to pass peer-to-peer traffic, by the ID of the first device on the root bus.
+ * `sameOnly`: only between devices below one and the same host bridge.
+ *
+ * @see Linux 7.2 drivers/pci/p2pdma.c, pci_p2pdma_whitelist
+ */
+export interface HostBridgeListEntry {
+  readonly vendorId: number;
+  /** Undefined: any device of the vendor. */
+  readonly deviceId: number | undefined;
+  readonly sameOnly: boolean;
+  readonly title: string;
+}
+
+const INTEL = 0x8086;
+
+function intel(deviceId: number, title: string, sameOnly = false): HostBridgeListEntry {
+  return { vendorId: INTEL, deviceId, sameOnly, title };
+}
+
+export const hostBridgeList: readonly HostBridgeListEntry[] = [
+  intel(0x3c00, "Sandy Bridge-EP", true),
+  intel(0x3c01, "Sandy Bridge-EP", true),
+  intel(0x2f00, "Haswell-EP", true),
+  intel(0x2f01, "Haswell-EP", true),
+  intel(0x2030, "Skylake-SP, Cascade Lake"),
+  intel(0x2031, "Skylake-SP, Cascade Lake"),
+  intel(0x2032, "Skylake-SP, Cascade Lake"),
+  intel(0x2033, "Skylake-SP, Cascade Lake"),
+  intel(0x2020, "Skylake-SP, Cascade Lake"),
+  intel(0x09a2, "Ice Lake-SP, Sapphire Rapids and later"),
+  intel(0x0b25, "DSA, Sapphire Rapids"),
+  intel(0x0cfe, "IAX, Sapphire Rapids"),
+  intel(0x11fb, "DSA, Granite Rapids-D"),
+  intel(0x1212, "DSA, Diamond Rapids"),
+  intel(0x1216, "IAA, Diamond Rapids"),
+  intel(0x4940, "QAT 4xxx"),
+  intel(0x4942, "QAT 401xx"),
+  intel(0x4944, "QAT 402xx"),
+  intel(0x4946, "QAT 420xx"),
+  intel(0x4948, "QAT 6xxx"),
+  { vendorId: 0x1ae0, deviceId: undefined, sameOnly: false, title: "Google" },
+];
+
+/** The first entry that fits decides (p2pdma R16). */
+export function findListed(vendorId: number, deviceId: number): HostBridgeListEntry | undefined {
+  return hostBridgeList.find(
+    (entry) => entry.vendorId === vendorId && (entry.deviceId ?? deviceId) === deviceId,
+  );
+}
+
+/** What the list says of one host bridge. */
+export interface HostBridgeVerdict {
+  /** Domain and bus of the root bus: `0000:80`. */
+  readonly root: string;
+  /** Address of the key device (first on the root bus), where there is one. */
+  readonly key: string | undefined;
+  /** `8086:09a2`, where known. */
+  readonly keyId: string | undefined;
+  /** Undefined: the input does not show enough to tell. */
+  readonly listed: boolean | undefined;
+  /** Listed for devices below this host bridge only. */
+  readonly sameOnly: boolean;
+  /** Why, as part of a sentence. */
+  readonly why: string;
+}
+
+function hex4(id: number): string {
+  return id.toString(16).padStart(4, "0");
+}
+
+/**
+ * Looks a host bridge up in the kernel's list (p2pdma, host-bridge whitelist; R16).
+ *
+ * Key device: the first device on the root bus, if it is 00.0 or a PCIe root port; without a key the answer is "not listed".
+ * @see Linux 7.2 drivers/pci/p2pdma.c, pci_host_bridge_dev()
+ */
+export function judgeHostBridge(topology: PciTopology, hostBridge: number): HostBridgeVerdict {
+  const host = topology.hostBridges[hostBridge];
+  const first = host === undefined ? undefined : topology.functions[host.first];
+  const root =
+    host === undefined
+      ? "?"
+      : `${host.domain.toString(16).padStart(4, "0")}:${host.bus.toString(16).padStart(2, "0")}`;
+  const verdict = (
+    listed: boolean | undefined,
+    why: string,
+    sameOnly = false,
+  ): HostBridgeVerdict => ({
+    root,
+    key: first?.address,
+    keyId:
+      first?.vendorId === undefined || first.deviceId === undefined
+        ? undefined
+        : `${hex4(first.vendorId)}:${hex4(first.deviceId)}`,
+    listed,
+    sameOnly,
+    why,
+  });
+  if (host?.complete !== true)
+    return verdict(undefined, `the input does not show root bus ${root}`);
+  if (first === undefined) return verdict(false, `root bus ${root} has no device`);
+  const { vendorId, deviceId } = first;
+  if (vendorId === undefined || deviceId === undefined) {
+    // Names resolve to IDs for every device on the list, so a name without an ID of the list's vendors is none of them.
+    if (first.name !== undefined && first.name !== "") {
+      return verdict(false, `${first.address} (${first.name}) is none of the listed devices`);
+    }
+    return verdict(undefined, `the input shows no IDs of ${first.address}`);
+  }
+  const id = `${hex4(vendorId)}:${hex4(deviceId)}`;
+  const entry = findListed(vendorId, deviceId);
+  const isDeviceZero = first.slot === 0 && first.fn === 0;
+  if (entry === undefined) return verdict(false, `${first.address} (${id}) is not on the list`);
+  if (!isDeviceZero && first.portType === undefined) {
+    return verdict(
+      undefined,
+      `the input does not show whether ${first.address} (${id}) is a root port`,
+    );
+  }
+  if (!isDeviceZero && first.portType !== "root-port") {
+    return verdict(
+      false,
+      `root bus ${root} begins with ${first.address}, neither 00.0 nor a root port`,
+    );
+  }
+  return verdict(true, `${first.address} (${id}, ${entry.title}) is on the list`, entry.sameOnly);
+}
+
+/**
+ * Whether the list lets a pair pass through its host bridges (p2pdma R16). Undefined: the input cannot tell.
+ */
+export function listAllows(
+  a: HostBridgeVerdict,
+  b: HostBridgeVerdict,
+  same: boolean,
+): boolean | undefined {
+  if (same) return a.listed;
+  const refuses = (v: HostBridgeVerdict): boolean =>
+    v.listed === false || (v.listed === true && v.sameOnly);
+  if (refuses(a) || refuses(b)) return false;
+  return a.listed === true && b.listed === true ? true : undefined;
+}
