@@ -1,0 +1,189 @@
+import {
+  type Attachment,
+  type DmaBuf,
+  DmaBufError,
+  type DmaBufReference,
+  type DmaDevice,
+  type EventSink,
+  type Held,
+  hex,
+  type ImporterOps,
+  type InterconnectName,
+  type OpenInterconnectName,
+  type Slice,
+  type WaitOptions,
+} from "@peerbar/core";
+import type { Area, Opened } from "./area.js";
+
+/** What one iommufd gives to all the buffers it imports. */
+export interface ImporterContext {
+  /** The /dev/iommu device: not PCI, hence in no topology (iommufd R7). */
+  readonly device: DmaDevice;
+  /** Interconnects the backend maps, best first. */
+  readonly accepts: readonly InterconnectName[];
+  readonly events: EventSink | undefined;
+  /** Beyond Linux: called with the reservation held when a revoked buffer is announced again. */
+  readonly restorable: ((pages: DmaBufPages) => void) | undefined;
+}
+
+/**
+ * One import of a buffer: the reference, the attachment, and every area that shows it, in whatever address space
+ * (the kernel's `struct iopt_pages`; iommufd R9). A "pinned, revocable" importer that never maps (iommufd R7).
+ */
+export class DmaBufPages {
+  readonly buffer: DmaBuf;
+  /** Whether the first mapping allowed writes: copies may not widen it (iommufd section 5). */
+  readonly writable: boolean;
+  /** Areas that show these pages: what a revoke must reach (iommufd R14). */
+  readonly areas = new Set<Area>();
+  readonly #context: ImporterContext;
+  readonly #reference: DmaBufReference;
+  #attachment: Attachment | undefined;
+  #revoked = false;
+
+  private constructor(context: ImporterContext, reference: DmaBufReference, writable: boolean) {
+    this.buffer = reference.buffer;
+    this.writable = writable;
+    this.#context = context;
+    this.#reference = reference;
+  }
+
+  /**
+   * Attaches, pins, asks for the memory and hands it to `insert`, all of it undone exactly once where a later step fails (iommufd R22).
+   * Consumes `reference`.
+   *
+   * @throws DmaBufError the exporter's errno (iommufd M10 to M12, M14), EOPNOTSUPP (M13, M15), what `insert` throws, EINTR.
+   */
+  static async import(
+    context: ImporterContext,
+    reference: DmaBufReference,
+    writable: boolean,
+    slice: Slice,
+    insert: (pages: DmaBufPages, opened: Opened) => Area,
+    options?: WaitOptions,
+  ): Promise<Area> {
+    const pages = new DmaBufPages(context, reference, writable);
+    try {
+      // Everything the revoke handler touches exists before the attach (known-bugs B37).
+      pages.#attachment = pages.buffer.attach(context.device, pages.#importer());
+      const held = await pages.buffer.reservation.lock(options);
+      try {
+        return pages.#fill(held, slice, insert);
+      } finally {
+        held.release();
+      }
+    } catch (error) {
+      pages.#attachment?.detach();
+      reference.put();
+      throw error;
+    }
+  }
+
+  /** The exporter took the memory back. Without `remapOnRestore` this never ends (iommufd R15). */
+  get revoked(): boolean {
+    return this.#revoked;
+  }
+
+  /** Asks the exporter for the memory, under its reservation (iommufd R7). */
+  open(held: Held, slice: Slice): Opened {
+    const attachment = this.#attached();
+    // The kernel asks vfio-pci alone, after attach and pin: everybody else gets EOPNOTSUPP here (iommufd M13).
+    const accepts = this.#context.accepts.filter((name) => name !== "sgt");
+    const name = attachment.negotiate<OpenInterconnectName>(accepts);
+    const what = attachment.open(name, held);
+    if (Array.isArray(what)) checkRanges(what, slice);
+    return { name, what };
+  }
+
+  /** Beyond Linux: fills every area again. @throws DmaBufError the exporter's or the backend's errno; revoked still. */
+  restore(held: Held): void {
+    if (!this.#revoked || this.areas.size === 0) return;
+    const areas = [...this.areas];
+    try {
+      for (const area of areas) area.restore(this.open(held, area.slice));
+    } catch (error) {
+      for (const area of areas) area.revoke();
+      throw error;
+    }
+    this.#revoked = false;
+    this.#context.events?.emit({
+      type: "iommufd-restore",
+      buffer: this.buffer.label,
+      areas: areas.length,
+    });
+  }
+
+  /**
+   * The last area is gone: unpin under the reservation, detach without it, put, in this order (iommufd R21, known-bugs B25 and B58).
+   * Waits for the reservation, as the kernel does, and cannot fail.
+   */
+  async release(): Promise<void> {
+    const attachment = this.#attached();
+    const held = await this.buffer.reservation.lock();
+    attachment.unpin(held);
+    held.release();
+    attachment.detach();
+    this.#reference.put();
+  }
+
+  /** The part of {@link import} that runs under the reservation. */
+  #fill(held: Held, slice: Slice, insert: (pages: DmaBufPages, opened: Opened) => Area): Area {
+    const attachment = this.#attached();
+    attachment.pin(held);
+    try {
+      return insert(this, this.open(held, slice));
+    } catch (error) {
+      attachment.unpin(held);
+      throw error;
+    }
+  }
+
+  #importer(): ImporterOps {
+    return {
+      allowPeer2Peer: true,
+      invalidateMappings: () => {
+        this.#invalidate();
+      },
+    };
+  }
+
+  /** `iopt_revoke_notify`: synchronous and complete when it returns (iommufd R14, R19). */
+  #invalidate(): void {
+    if (this.#revoked) {
+      // The second notification tells of the un-revoke; Linux ignores it (iommufd R15).
+      this.#context.restorable?.(this);
+      return;
+    }
+    this.#revoked = true;
+    for (const area of this.areas) area.revoke();
+    this.#context.events?.emit({
+      type: "iommufd-revoke",
+      buffer: this.buffer.label,
+      areas: this.areas.size,
+    });
+  }
+
+  #attached(): Attachment {
+    if (this.#attachment === undefined) throw new Error("iommufd: pages without an attachment");
+    return this.#attachment;
+  }
+}
+
+/** iommufd maps one physical range that covers the buffer (iommufd M15). */
+function checkRanges(ranges: readonly { readonly length: bigint }[], slice: Slice): void {
+  const [range] = ranges;
+  if (range === undefined || ranges.length > 1) {
+    throw new DmaBufError("EOPNOTSUPP", "iommufd.map", `the buffer has ${ranges.length} ranges`, {
+      hint: "export and map each range as a buffer of its own",
+      rule: "iommufd M15",
+    });
+  }
+  if (slice.offset + slice.length > range.length) {
+    throw new DmaBufError(
+      "EINVAL",
+      "iommufd.map",
+      `the exporter handed over ${hex(range.length)} bytes, fewer than the slice needs`,
+      { rule: "iommufd R10" },
+    );
+  }
+}

@@ -1,0 +1,42 @@
+import type { Scheduler } from "@peerbar/core";
+import type { DmaBufPages } from "./dma-buf-pages.js";
+
+/**
+ * Beyond Linux: maps revoked buffers again. The exporter announces an un-revoke before it lifts its own flag, with the reservation held
+ * (vfio-pci-dmabuf section 2, step 5 of the move), so the work runs later, under a hold of its own.
+ */
+export class Restorer {
+  readonly #scheduler: Scheduler;
+  readonly #tasks = new Map<DmaBufPages, Promise<void>>();
+
+  constructor(scheduler: Scheduler) {
+    this.#scheduler = scheduler;
+  }
+
+  request(pages: DmaBufPages): void {
+    if (this.#tasks.has(pages)) return;
+    const task = new Promise<void>((done) => {
+      this.#scheduler.defer(() => {
+        void this.#restore(pages).then(done);
+      });
+    });
+    this.#tasks.set(pages, task);
+  }
+
+  /** Waits until no request is left. */
+  async settled(): Promise<void> {
+    while (this.#tasks.size > 0) await Promise.all(this.#tasks.values());
+  }
+
+  async #restore(pages: DmaBufPages): Promise<void> {
+    const held = await pages.buffer.reservation.lock();
+    this.#tasks.delete(pages);
+    try {
+      pages.restore(held);
+    } catch {
+      // Revoked again meanwhile, or no room: it stays revoked, and the next announcement tries again.
+    } finally {
+      held.release();
+    }
+  }
+}
