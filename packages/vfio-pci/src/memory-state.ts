@@ -1,0 +1,82 @@
+import { DmaBufError, type PciFunction, type PciPowerState } from "@peerbar/core";
+import { activeVfs, type Capabilities } from "./capabilities.js";
+
+export const COMMAND = 0x04;
+export const COMMAND_IO = 0x1;
+export const COMMAND_MEMORY = 0x2;
+const COMMAND_MASTER = 0x4;
+const D3HOT = 3;
+const PMCSR = 4;
+const PMCSR_STATE = 0x3;
+
+/** Whether the BARs of an open function may be touched, and what decides it (vfio-pci-dmabuf R22). */
+export class MemoryState {
+  readonly #fn: PciFunction;
+  readonly #capabilities: Capabilities;
+  /** I/O and memory bits of the command register as the user wrote them. */
+  #command: number;
+  /** The user asked for low power and has not come back (vfio-pci-dmabuf R25). */
+  lowPower = false;
+
+  constructor(fn: PciFunction, capabilities: Capabilities) {
+    this.#fn = fn;
+    this.#capabilities = capabilities;
+    this.#command = fn.readConfig(COMMAND, 2);
+  }
+
+  /** What opening does first: D0, and memory decode where there is memory (`pci_enable_device`). */
+  enable(): void {
+    const fn = this.#fn;
+    this.setPower(0);
+    if (fn.bars.some((bar) => bar?.kind === "memory")) {
+      fn.writeConfig(COMMAND, 2, fn.readConfig(COMMAND, 2) | COMMAND_MEMORY);
+    }
+    this.#command = fn.readConfig(COMMAND, 2);
+  }
+
+  /** What closing does last: no bus mastering any more (`vfio_pci_core_disable`, known-bugs B6). */
+  disable(): void {
+    const fn = this.#fn;
+    fn.writeConfig(COMMAND, 2, fn.readConfig(COMMAND, 2) & ~COMMAND_MASTER);
+  }
+
+  /** `__vfio_pci_memory_enabled`: power above D3hot, and the virtual memory bit; virtual functions have no such bit (R22). */
+  get enabled(): boolean {
+    if (this.#fn.powerState >= D3HOT) return false;
+    return this.#fn.isVirtual || (this.#command & COMMAND_MEMORY) !== 0;
+  }
+
+  /** The command register as the user sees it. */
+  virtualCommand(physical: number): number {
+    const bits = COMMAND_IO | COMMAND_MEMORY;
+    return (physical & ~bits) | (this.#command & bits);
+  }
+
+  /** Takes over the I/O and memory bits of a write at offset 4 (R23). */
+  noteCommand(value: number): void {
+    this.#command = value & (COMMAND_IO | COMMAND_MEMORY);
+  }
+
+  /**
+   * `vfio_pci_set_power_state`.
+   *
+   * @throws DmaBufError EBUSY for a physical function whose virtual functions are active (vfio-pci-dmabuf R24).
+   */
+  setPower(state: PciPowerState): void {
+    const { pm } = this.#capabilities;
+    if (pm === undefined) return;
+    const fn = this.#fn;
+    const vfs = activeVfs(fn, this.#capabilities);
+    if (vfs > 0 && state > 0) {
+      throw new DmaBufError(
+        "EBUSY",
+        "vfio.setPowerState",
+        `${fn.pciAddress} has ${String(vfs)} active virtual functions`,
+        { hint: "disable the virtual functions first", rule: "vfio-pci-dmabuf R24" },
+      );
+    }
+    const control = fn.readConfig(pm + PMCSR, 2);
+    if ((control & PMCSR_STATE) === state) return;
+    fn.writeConfig(pm + PMCSR, 2, (control & ~PMCSR_STATE) | state);
+  }
+}

@@ -1,0 +1,11 @@
+/** The verdicts of the kernel's p2pdma layer, and "unknown" where the facts are missing (p2pdma section 1, R29). */
+export type P2pMapType = "bus-addr" | "thru-host-bridge" | "not-supported" | "unknown";
+
+/** What the exporter asks of `@peerbar/p2pdma`: its `P2pdma` fits, and so does any object with the same one method. */
+export interface P2pDecision {
+  /**
+   * @param provider - PCI address of the function that owns the BAR.
+   * @param client - PCI address of the importing device; undefined for one that is not PCI (p2pdma R18).
+   */
+  mapType(provider: string, client: string | undefined): P2pMapType;
+}
