@@ -3,6 +3,11 @@ import type { DmaAddr, Iova, PhysRange } from "./address.js";
 /** Who moves bytes, as the device sees it: `to-device` reads the buffer, `from-device` writes it. */
 export type DmaDirection = "bidirectional" | "to-device" | "from-device";
 
+/** True for one of the three directions data can move in; the kernel's DMA_NONE is none of them. */
+export function isDmaDirection(value: unknown): value is DmaDirection {
+  return value === "bidirectional" || value === "to-device" || value === "from-device";
+}
+
 /** One reserved stretch of IOVA space (`struct dma_iova_state`). */
 export interface IovaState {
   readonly address: Iova;

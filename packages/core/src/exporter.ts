@@ -1,4 +1,6 @@
+import type { Slice } from "./address.js";
 import type { Attachment } from "./attachment.js";
+import type { CpuView } from "./cpu-view.js";
 import type { DmaDirection } from "./dma-device.js";
 import type { InterconnectName, Interconnects, OpenInterconnectName } from "./interconnect.js";
 import type { Held } from "./reservation.js";
@@ -17,8 +19,8 @@ export interface ExporterOps {
   attach?(attachment: Attachment): void;
   detach?(attachment: Attachment): void;
   /** Both or neither (dma-buf R1). */
-  pin?(attachment: Attachment, held: Held): void;
-  unpin?(attachment: Attachment, held: Held): void;
+  pin?: ((attachment: Attachment, held: Held) => void) | undefined;
+  unpin?: ((attachment: Attachment, held: Held) => void) | undefined;
   map(attachment: Attachment, direction: DmaDirection, held: Held): ScatterTable;
   unmap(attachment: Attachment, table: ScatterTable, direction: DmaDirection, held: Held): void;
   /** Everything that is not `sgt`. Must work for each such name it offers. */
@@ -27,6 +29,16 @@ export interface ExporterOps {
     name: N,
     held: Held,
   ): Interconnects[N];
+  /** Makes what the device wrote visible to the CPU, or the other way round; may sleep (dma-buf R42). Absent: nothing to do (R41). */
+  beginCpuAccess?(direction: DmaDirection): void | Promise<void>;
+  /** Ends what {@link beginCpuAccess} began; pairing is the exporter's to check (dma-buf R43). */
+  endCpuAccess?(direction: DmaDirection): void | Promise<void>;
+  /** The whole buffer for the CPU; called for the first of several views only (dma-buf R54). Absent: no CPU view. */
+  vmap?(held: Held): CpuView;
+  /** The last view is gone. */
+  vunmap?(view: CpuView, held: Held): void;
+  /** The bytes of that part, shared with every other view; whole pages inside the buffer (dma-buf R50). Absent: cannot be mapped. */
+  mmap?(slice: Slice): Uint8Array;
   /** Last reference gone; runs as deferred work, never inside the put (dma-buf R8). */
   release(): void;
 }

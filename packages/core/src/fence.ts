@@ -6,6 +6,7 @@ import { type WaitOptions, waitFor } from "./wait.js";
  * Usage of a fence in a reservation, in the kernel's order: a wait for one usage waits for it and all before it (dma-buf R34).
  */
 export const fenceUsages = ["kernel", "write", "read", "bookkeep"] as const;
+/** One of {@link fenceUsages}. */
 export type FenceUsage = (typeof fenceUsages)[number];
 
 /** KERNEL 0, WRITE 1, READ 2, BOOKKEEP 3. */
@@ -48,9 +49,41 @@ export class FenceContext {
     this.#scheduler = scheduler;
   }
 
+  /** The next fence of the timeline; whoever asked signals it. */
   next(): DeviceFence {
     this.#seqno += 1;
     return new DeviceFence(this.context, this.#seqno, this.name, this.#scheduler);
+  }
+}
+
+/** Callbacks of one fence. The same function may be in it twice. */
+class Callbacks {
+  #waiting: Set<{ readonly run: () => void }> | undefined;
+
+  add(callback: () => void): () => void {
+    const entry = { run: callback };
+    const waiting = this.#waiting ?? new Set();
+    this.#waiting = waiting;
+    waiting.add(entry);
+    return () => waiting.delete(entry);
+  }
+
+  /** Runs each one, even where an earlier one throws; the first error is thrown at the end. */
+  runAll(): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting === undefined) return;
+    let failed = false;
+    let first: unknown;
+    for (const entry of waiting) {
+      try {
+        entry.run();
+      } catch (error) {
+        first = failed ? first : error;
+        failed = true;
+      }
+    }
+    if (failed) throw first;
   }
 }
 
@@ -61,9 +94,9 @@ export class DeviceFence implements Fence {
   readonly name: string;
   readonly parts = undefined;
   readonly #scheduler: Scheduler;
+  readonly #callbacks = new Callbacks();
   #signaled = false;
   #error: DmaBufError | undefined;
-  #callbacks: Set<() => void> | undefined;
 
   constructor(
     context: number,
@@ -85,45 +118,51 @@ export class DeviceFence implements Fence {
     return this.#error;
   }
 
-  /** @throws ProtocolViolation when signalled already (`dma_fence_signal` returns EINVAL). */
+  /**
+   * The device has finished, or failed with `error`. Callbacks run in this call, in the order they were added.
+   *
+   * @throws ProtocolViolation when signalled already (`dma_fence_signal` returns EINVAL).
+   */
   signal(error?: DmaBufError): void {
     if (this.#signaled) {
       throw new ProtocolViolation(
         "dma-fence",
         "fence.signal",
         `${this.name} is signalled already`,
-        {
-          code: "EINVAL",
-        },
+        { code: "EINVAL" },
       );
     }
     this.#signaled = true;
     this.#error = error;
-    const callbacks = this.#callbacks;
-    this.#callbacks = undefined;
-    if (callbacks !== undefined) for (const callback of callbacks) callback();
+    this.#callbacks.runAll();
   }
 
   onSignal(callback: () => void): () => void {
-    if (this.#signaled) {
-      callback();
-      return () => undefined;
-    }
-    const callbacks = (this.#callbacks ??= new Set());
-    callbacks.add(callback);
-    return () => {
-      callbacks.delete(callback);
-    };
+    if (!this.#signaled) return this.#callbacks.add(callback);
+    callback();
+    return nothing;
   }
 
   async wait(options?: WaitOptions): Promise<void> {
-    if (this.#signaled) return;
-    await waitFor(
-      this.#scheduler,
-      { kind: "fence", on: this.name },
-      options,
-      "fence.wait",
-      (wake) => this.onSignal(wake),
-    );
+    if (!this.#signaled) await waitForFence(this.#scheduler, this, options);
   }
+}
+
+/**
+ * Waits for one fence on the scheduler given, whichever the fence's own is.
+ *
+ * @throws DmaBufError EINTR, ETIMEDOUT as the options say.
+ */
+export async function waitForFence(
+  scheduler: Scheduler,
+  fence: Fence,
+  options?: WaitOptions,
+): Promise<void> {
+  await waitFor(scheduler, { kind: "fence", on: fence.name }, options, "fence.wait", (wake) =>
+    fence.onSignal(wake),
+  );
+}
+
+function nothing(): void {
+  // Already signalled: there is no callback left to take back.
 }

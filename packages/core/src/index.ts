@@ -1,3 +1,4 @@
+export { AcquireContext } from "./acquire-context.js";
 export type { BusAddr, DmaAddr, Iova, PhysAddr, PhysRange, Slice } from "./address.js";
 export {
   ADDRESS_LIMIT,
@@ -14,6 +15,7 @@ export {
 } from "./address.js";
 export type { AttachmentKind } from "./attachment.js";
 export { Attachment } from "./attachment.js";
+export type { CpuMapping, CpuView } from "./cpu-view.js";
 export { asyncDispose, dispose } from "./dispose.js";
 export type { DmaBufReference, ExportOptions } from "./dma-buf.js";
 export { DmaBuf } from "./dma-buf.js";
@@ -25,15 +27,28 @@ export type {
   DmaMapper,
   IovaState,
 } from "./dma-device.js";
+export { isDmaDirection } from "./dma-device.js";
 export type { DmaBufErrorCode, DmaBufErrorOptions, ErrnoName } from "./error.js";
 export { DmaBufError, errnos, isDmaBufError, ProtocolViolation } from "./error.js";
 export type { DmaBufEvent, DmaBufEvents, DmaBufEventType, EventSink } from "./event.js";
 export type { ExporterOps } from "./exporter.js";
+export type { FdFlags, FdTableOptions, OpenFile, OtherFile } from "./fd-table.js";
+export { FdTable } from "./fd-table.js";
 export type { Fence, FenceUsage } from "./fence.js";
-export { DeviceFence, FenceContext, fenceUsages, usageFor, usageRank } from "./fence.js";
+export {
+  DeviceFence,
+  FenceContext,
+  fenceUsages,
+  usageFor,
+  usageRank,
+  waitForFence,
+} from "./fence.js";
+export { FenceArray, signaledFence, unwrapFences } from "./fence-container.js";
 export type { ImporterOps } from "./importer.js";
 export type { InterconnectName, Interconnects, OpenInterconnectName } from "./interconnect.js";
 export { agree } from "./interconnect.js";
+export type { IoctlOptions } from "./ioctl.js";
+export { ioctl } from "./ioctl.js";
 export type {
   AddressSpace,
   DmaAccess,
@@ -57,7 +72,10 @@ export type {
 } from "./pci-function.js";
 export type { PhysVecRoute } from "./phys-vec.js";
 export { mapPhysVec, PhysVecTable, unmapPhysVec } from "./phys-vec.js";
-export type { ReservationOptions } from "./reservation.js";
+export { POLLIN, POLLOUT } from "./poll.js";
+export type { AttachmentInfo, BufferInfo } from "./registry.js";
+export { DmaBufRegistry, describeBuffer, fdinfo } from "./registry.js";
+export type { FenceInfo, ReservationOptions } from "./reservation.js";
 export { Held, Reservation } from "./reservation.js";
 export type { DmaSpace, PageSpan, ScatterEntry } from "./scatter-table.js";
 export {
@@ -68,5 +86,23 @@ export {
 } from "./scatter-table.js";
 export type { Scheduler, Waiter, WaitKind, WaitPoint } from "./scheduler.js";
 export { defaultScheduler, MicrotaskScheduler } from "./scheduler.js";
+export type { SyncAccess } from "./sync-file.js";
+export { SyncFile } from "./sync-file.js";
+export {
+  DMA_BUF_IOCTL_EXPORT_SYNC_FILE,
+  DMA_BUF_IOCTL_IMPORT_SYNC_FILE,
+  DMA_BUF_IOCTL_SYNC,
+  DMA_BUF_SET_NAME_A,
+  DMA_BUF_SET_NAME_B,
+  DMA_BUF_SYNC_END,
+  DMA_BUF_SYNC_READ,
+  DMA_BUF_SYNC_RW,
+  DMA_BUF_SYNC_START,
+  DMA_BUF_SYNC_WRITE,
+  NAME_BYTES,
+  SEEK_CUR,
+  SEEK_END,
+  SEEK_SET,
+} from "./uapi.js";
 export type { AbortSignalLike, WaitOptions } from "./wait.js";
 export { throwIfAborted, waitFor } from "./wait.js";

@@ -6,7 +6,7 @@ import { throwIfAborted, type WaitOptions, waitFor } from "./wait.js";
 /** One stretch of holding a {@link Lock}. Releasing twice is harmless. */
 export class LockGuard implements Disposable {
   readonly #lock: Lock;
-  /** True for `lockNow`: the holder promised not to yield. */
+  /** True for `lockNow` and `tryLock`: the holder promised not to yield. */
   readonly sync: boolean;
 
   /** @internal Made by {@link Lock} alone. */
@@ -20,24 +20,34 @@ export class LockGuard implements Disposable {
     return this.#lock.holder === this;
   }
 
+  /** Gives the lock to the next in line. */
   release(): void {
-    if (this.#lock.holder === this) this.#lock.handOver();
+    this.#lock.handOver(this);
   }
 
+  /** {@link release}, for `using`. */
   [dispose](): void {
     this.release();
   }
+}
+
+/** Somebody in line for a lock. */
+interface Turn {
+  /** Takes the lock and wakes the waiter. */
+  readonly take: () => void;
+  /** Age of the waiter's acquire context; undefined without one. */
+  readonly stamp: number | undefined;
 }
 
 /**
  * A fair sleeping lock: first come, first served. What the kernel calls a mutex (or the write side of a rwsem);
  * {@link Reservation} is one with fences.
  */
-export class Lock {
+export class Lock<G extends LockGuard = LockGuard> {
   readonly name: string;
   readonly scheduler: Scheduler;
-  #holder: LockGuard | undefined;
-  #queue: (() => void)[] | undefined;
+  #holder: G | undefined;
+  #queue: Set<Turn> | undefined;
 
   constructor(name: string, scheduler: Scheduler = defaultScheduler) {
     this.name = name;
@@ -45,21 +55,22 @@ export class Lock {
   }
 
   /** Who holds the lock now. */
-  get holder(): LockGuard | undefined {
+  get holder(): G | undefined {
     return this.#holder;
   }
 
+  /** True while somebody holds it. */
   get isLocked(): boolean {
     return this.#holder !== undefined;
   }
 
   /** Tasks waiting in line. */
   get waiters(): number {
-    return this.#queue?.length ?? 0;
+    return this.#queue?.size ?? 0;
   }
 
   /** The guard where the lock is free, else undefined (`mutex_trylock`). Never overtakes a waiter. */
-  tryLock(): LockGuard | undefined {
+  tryLock(): G | undefined {
     return this.#holder === undefined ? this.take(true) : undefined;
   }
 
@@ -69,7 +80,7 @@ export class Lock {
    * @throws DmaBufError EDEADLK when the running code already holds it, EAGAIN when another task holds it across an await
    *   (use {@link lock}).
    */
-  lockNow(): LockGuard {
+  lockNow(): G {
     const holder = this.#holder;
     if (holder === undefined) return this.take(true);
     if (holder.sync) {
@@ -85,40 +96,59 @@ export class Lock {
    *
    * @throws DmaBufError EINTR, ETIMEDOUT as {@link WaitOptions} say; the place in line is given up.
    */
-  async lock(options?: WaitOptions): Promise<LockGuard> {
+  lock(options?: WaitOptions): Promise<G> {
+    return this.lockAs(undefined, options);
+  }
+
+  /** @internal The lock passes to the next in line in the same step, so that nobody can overtake. Stale guards change nothing. */
+  handOver(guard: LockGuard): void {
+    if (guard !== this.#holder) return;
+    this.#holder = undefined;
+    const queue = this.#queue;
+    if (queue === undefined) return;
+    for (const turn of queue) {
+      queue.delete(turn);
+      turn.take();
+      return;
+    }
+  }
+
+  /** Lowest stamp in line; undefined where nobody with an acquire context waits. */
+  protected oldestWaiter(): number | undefined {
+    let oldest: number | undefined;
+    for (const { stamp } of this.#queue ?? []) {
+      if (stamp !== undefined && (oldest === undefined || stamp < oldest)) oldest = stamp;
+    }
+    return oldest;
+  }
+
+  /** {@link lock} on behalf of an acquire context. */
+  protected async lockAs(stamp: number | undefined, options: WaitOptions | undefined): Promise<G> {
     throwIfAborted(options, "lock");
     if (this.#holder === undefined) return this.take(false);
-    let guard: LockGuard | undefined;
+    let guard: G | undefined;
     await waitFor(this.scheduler, { kind: "lock", on: this.name }, options, "lock", (wake) => {
-      const turn = (): void => {
-        guard = this.take(false);
-        wake();
+      const turn: Turn = {
+        stamp,
+        take: () => {
+          guard = this.take(false);
+          wake();
+        },
       };
-      const queue = (this.#queue ??= []);
-      queue.push(turn);
-      return () => {
-        const index = queue.indexOf(turn);
-        if (index >= 0) queue.splice(index, 1);
-        // The turn had come but the task had not run yet when it gave up: pass the lock on.
-        else guard?.release();
-      };
+      this.#queue ??= new Set();
+      this.#queue.add(turn);
+      return () => this.#queue?.delete(turn);
     });
     if (guard === undefined) throw new Error("lock: woken without the lock");
     return guard;
   }
 
-  /** @internal */
-  handOver(): void {
-    this.#holder = undefined;
-    this.#queue?.shift()?.();
-  }
-
   /** Makes the proof that fits this lock. */
-  protected makeGuard(sync: boolean): LockGuard {
-    return new LockGuard(this, sync);
+  protected makeGuard(sync: boolean): G {
+    return new LockGuard(this, sync) as G;
   }
 
-  protected take(sync: boolean): LockGuard {
+  protected take(sync: boolean): G {
     const guard = this.makeGuard(sync);
     this.#holder = guard;
     return guard;

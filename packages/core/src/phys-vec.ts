@@ -1,6 +1,6 @@
-import { type DmaAddr, type PhysRange, toPfn } from "./address.js";
+import { type DmaAddr, hex, isPageAligned, type PhysRange, toPfn } from "./address.js";
 import type { DmaDevice, DmaDirection, DmaMapper, IovaState } from "./dma-device.js";
-import { DmaBufError } from "./error.js";
+import { DmaBufError, ProtocolViolation } from "./error.js";
 import { type PageSpan, ScatterTable } from "./scatter-table.js";
 
 /**
@@ -30,7 +30,7 @@ export class PhysVecTable extends ScatterTable {
  * Physical ranges to a DMA list for one device: the kernel's `dma_buf_phys_vec_to_sgt` with its unwinding done right (dma-iova R31):
  * links run at the running offset, a failure gives back exactly what was taken.
  *
- * @throws DmaBufError EINVAL for an empty list; ENOMEM, EADDRINUSE, EEXIST from the mapper; EOPNOTSUPP where the device cannot map.
+ * @throws DmaBufError EINVAL for an empty list or a range that is not whole pages (dma-buf R23); ENOMEM, EADDRINUSE, EEXIST from the mapper; EOPNOTSUPP where the device cannot map.
  */
 export function mapPhysVec(
   device: DmaDevice,
@@ -38,6 +38,7 @@ export function mapPhysVec(
   ranges: readonly PhysRange[],
   direction: DmaDirection,
 ): PhysVecTable {
+  checkRanges(ranges);
   if (route.kind === "bus") {
     const spans = ranges.map((range) => span(range.start + route.busOffset, range.length));
     return new PhysVecTable("bus", ScatterTable.fromSpans("bus", spans), undefined);
@@ -55,9 +56,30 @@ export function mapPhysVec(
     : linkRanges(dma, state, size, ranges, direction);
 }
 
-/** Undoes {@link mapPhysVec}. A table that needs nothing undone (bus addresses) is fine. */
+/**
+ * Undoes {@link mapPhysVec}. A table that needs nothing undone (bus addresses) is fine.
+ *
+ * @throws ProtocolViolation for a table that was unmapped before: its IOVA may have another owner by now (dma-buf R25).
+ */
 export function unmapPhysVec(table: ScatterTable): void {
-  if (table instanceof PhysVecTable) table.undo?.();
+  if (!(table instanceof PhysVecTable)) return;
+  if (unmapped.has(table)) {
+    throw new ProtocolViolation("dma-buf R25", "dmabuf.unmap", "this table was unmapped before");
+  }
+  table.undo?.();
+  unmapped.add(table);
+}
+
+const unmapped = new WeakSet<PhysVecTable>();
+
+function checkRanges(ranges: readonly PhysRange[]): void {
+  if (ranges.length === 0) throw new DmaBufError("EINVAL", "dmabuf.map", "no ranges");
+  for (const { start, length } of ranges) {
+    if (length > 0n && isPageAligned(start) && isPageAligned(length)) continue;
+    throw new DmaBufError("EINVAL", "dmabuf.map", `range ${hex(start)}+${hex(length)}`, {
+      rule: "dma-buf R23",
+    });
+  }
 }
 
 /** All ranges into one IOVA span, in the order given (dma-iova R29). */

@@ -35,7 +35,18 @@ export class ScatterTable implements Iterable<ScatterEntry> {
   /** Sum of all entries, in pages; exact up to 2^53 pages. */
   readonly totalPages: number;
 
+  /** First page of each entry, counted from the start of the buffer; made when first asked for. */
+  #starts: Float64Array | undefined;
+
+  /** @throws DmaBufError EINVAL where the arrays differ in length. */
   constructor(space: DmaSpace, pfns: Float64Array, pages: Uint32Array) {
+    if (pfns.length !== pages.length) {
+      throw new DmaBufError(
+        "EINVAL",
+        "scatterlist",
+        `${String(pfns.length)} addresses for ${String(pages.length)} lengths`,
+      );
+    }
     this.space = space;
     this.pfns = pfns;
     this.pages = pages;
@@ -44,19 +55,20 @@ export class ScatterTable implements Iterable<ScatterEntry> {
     this.totalPages = total;
   }
 
-  /** Splits each span at {@link MAX_SEGMENT_PAGES}; neighbouring spans are never merged (vfio-pci-dmabuf R34, R35). */
+  /**
+   * Splits each span at {@link MAX_SEGMENT_PAGES}; neighbouring spans are never merged (vfio-pci-dmabuf R34, R35).
+   *
+   * @throws DmaBufError EINVAL for no span, a span without pages, or more entries than a list can count.
+   */
   static fromSpans(space: DmaSpace, spans: readonly PageSpan[]): ScatterTable {
     let entries = 0;
-    for (const span of spans) entries += Math.ceil(span.pages / MAX_SEGMENT_PAGES);
+    for (const { pages } of spans) {
+      if (!Number.isSafeInteger(pages) || pages <= 0)
+        throw badList(`a span of ${String(pages)} pages`);
+      entries += Math.ceil(pages / MAX_SEGMENT_PAGES);
+    }
     if (entries === 0 || entries > 0xffff_ffff) {
-      throw new DmaBufError(
-        "EINVAL",
-        "scatterlist",
-        `${String(entries)} entries do not fit a list`,
-        {
-          rule: "vfio-pci-dmabuf R34",
-        },
-      );
+      throw badList(`${String(entries)} entries do not fit a list`);
     }
     const pfns = new Float64Array(entries);
     const pages = new Uint32Array(entries);
@@ -64,7 +76,7 @@ export class ScatterTable implements Iterable<ScatterEntry> {
     for (const span of spans) {
       let { pfn, pages: left } = span;
       while (left > 0) {
-        const now = left < MAX_SEGMENT_PAGES ? left : MAX_SEGMENT_PAGES;
+        const now = Math.min(left, MAX_SEGMENT_PAGES);
         pfns[at] = pfn;
         pages[at] = now;
         at += 1;
@@ -99,53 +111,76 @@ export class ScatterTable implements Iterable<ScatterEntry> {
     return { address: this.addressOf(pfn), length: pages * PAGE_SIZE };
   }
 
-  /** Where byte `offset` of the buffer is, and how many bytes follow it in the same entry. */
+  /** Where byte `offset` of the buffer is, and how many bytes follow it in the same entry. @throws RangeError outside the table. */
   locate(offset: bigint): ScatterEntry {
-    let page = Number(offset >> BigInt(PAGE_SHIFT));
-    const within = Number(offset & BigInt(PAGE_SIZE - 1));
-    for (let i = 0; i < this.pages.length; i++) {
-      const count = this.pages[i] ?? 0;
-      if (page < count) {
-        const address = this.addressOf((this.pfns[i] ?? 0) + page);
-        return {
-          address: (address + BigInt(within)) as DmaAddr,
-          length: (count - page) * PAGE_SIZE - within,
-        };
-      }
-      page -= count;
+    if (offset < 0n || offset >= this.size) {
+      throw new RangeError(`offset ${String(offset)} of ${String(this.size)} bytes`);
     }
-    throw new RangeError(`offset ${String(offset)} is past the end, ${String(this.size)} bytes`);
+    const page = Number(offset >> BigInt(PAGE_SHIFT));
+    const within = Number(offset & BigInt(PAGE_SIZE - 1));
+    const index = this.#entryOf(page);
+    const skip = page - (this.#firstPages()[index] ?? 0);
+    const address = this.addressOf((this.pfns[index] ?? 0) + skip);
+    return {
+      address: (address + BigInt(within)) as DmaAddr,
+      length: ((this.pages[index] ?? 0) - skip) * PAGE_SIZE - within,
+    };
   }
 
   /**
    * The pages `[firstPage, firstPage + pageCount)` as a view: the arrays are shared, only the two ends are trimmed. The table itself
    * stays as it is, so an unmap after a slice needs nothing restored (rdma-umem R10).
+   *
+   * @throws RangeError for no pages, or some outside the table.
    */
   slice(firstPage: number, pageCount: number): ScatterSlice {
-    if (firstPage < 0 || pageCount <= 0 || firstPage + pageCount > this.totalPages) {
+    const whole = Number.isSafeInteger(firstPage) && Number.isSafeInteger(pageCount);
+    if (!whole || firstPage < 0 || pageCount <= 0 || firstPage + pageCount > this.totalPages) {
       throw new RangeError(
         `pages ${String(firstPage)}+${String(pageCount)} of ${String(this.totalPages)}`,
       );
     }
-    let first = 0;
-    let skip = firstPage;
-    while (skip >= (this.pages[first] ?? 0)) {
-      skip -= this.pages[first] ?? 0;
-      first += 1;
-    }
-    let last = first;
-    let left = skip + pageCount;
-    while (left > (this.pages[last] ?? 0)) {
-      left -= this.pages[last] ?? 0;
-      last += 1;
-    }
-    return new ScatterSlice(this, first, last, skip, left);
+    const starts = this.#firstPages();
+    const first = this.#entryOf(firstPage);
+    const last = this.#entryOf(firstPage + pageCount - 1);
+    const skip = firstPage - (starts[first] ?? 0);
+    const end = firstPage + pageCount - (starts[last] ?? 0);
+    return new ScatterSlice(this, first, last, skip, end);
   }
 
   /** @internal */
   addressOf(pfn: number): DmaAddr {
     return this.space === "bus" ? busAddr(fromPfn(pfn)) : iova(fromPfn(pfn));
   }
+
+  #firstPages(): Float64Array {
+    if (this.#starts !== undefined) return this.#starts;
+    const starts = new Float64Array(this.pages.length);
+    let total = 0;
+    for (let i = 0; i < this.pages.length; i++) {
+      starts[i] = total;
+      total += this.pages[i] ?? 0;
+    }
+    this.#starts = starts;
+    return starts;
+  }
+
+  /** Index of the entry that has that page of the buffer; the caller has checked that there is one. */
+  #entryOf(page: number): number {
+    const starts = this.#firstPages();
+    let low = 0;
+    let high = starts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if ((starts[middle] ?? 0) <= page) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
+
+function badList(reason: string): DmaBufError {
+  return new DmaBufError("EINVAL", "scatterlist", reason, { rule: "vfio-pci-dmabuf R34" });
 }
 
 /** A part of a {@link ScatterTable}: what `ib_umem_dmabuf` trims a mapping to (rdma-umem R7, R8). */

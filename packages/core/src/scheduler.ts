@@ -38,6 +38,7 @@ interface Timer {
   readonly whenUs: number;
   readonly order: number;
   readonly callback: () => void;
+  cancelled: boolean;
 }
 
 /**
@@ -47,7 +48,8 @@ interface Timer {
 export class MicrotaskScheduler implements Scheduler {
   #nowUs = 0;
   #order = 0;
-  #timers: Timer[] = [];
+  /** A binary heap: the next timer first. */
+  readonly #timers: Timer[] = [];
 
   get nowUs(): number {
     return this.#nowUs;
@@ -72,36 +74,76 @@ export class MicrotaskScheduler implements Scheduler {
   }
 
   at(whenUs: number, callback: () => void): Disposable {
-    const timer: Timer = { whenUs, order: this.#order++, callback };
-    this.#timers.push(timer);
+    const timer: Timer = { whenUs, order: this.#order++, callback, cancelled: false };
+    this.#push(timer);
     return {
       [dispose]: () => {
-        const index = this.#timers.indexOf(timer);
-        if (index >= 0) this.#timers.splice(index, 1);
+        timer.cancelled = true;
+        // Far timers that were given up would otherwise stay until their time comes.
+        while (this.#timers[0]?.cancelled === true) this.#pop();
       },
     };
   }
 
-  /** Moves virtual time and runs what became due, in order of time, then of registration. */
+  /**
+   * Moves virtual time and runs what became due, in order of time, then of registration. Tasks that are woken run after it returns.
+   *
+   * @throws RangeError for a time that is negative or no number.
+   */
   advance(us: number): void {
+    if (!(us >= 0)) throw new RangeError(`advance by ${String(us)} microseconds`);
     const end = this.#nowUs + us;
-    for (;;) {
-      let next: Timer | undefined;
-      for (const timer of this.#timers) {
-        if (timer.whenUs > end) continue;
-        if (next === undefined || timer.whenUs < next.whenUs) next = timer;
+    for (let next = this.#timers[0]; next !== undefined && next.whenUs <= end; ) {
+      this.#pop();
+      if (!next.cancelled) {
+        this.#nowUs = Math.max(this.#nowUs, next.whenUs);
+        next.callback();
       }
-      if (next === undefined) break;
-      this.#timers.splice(this.#timers.indexOf(next), 1);
-      this.#nowUs = Math.max(this.#nowUs, next.whenUs);
-      next.callback();
+      next = this.#timers[0];
     }
-    this.#nowUs = end;
+    this.#nowUs = Math.max(this.#nowUs, end);
+  }
+
+  #push(timer: Timer): void {
+    const heap = this.#timers;
+    let at = heap.length;
+    heap.push(timer);
+    while (at > 0) {
+      const above = (at - 1) >> 1;
+      const parent = heap[above];
+      if (parent === undefined || !isBefore(timer, parent)) break;
+      heap[at] = parent;
+      at = above;
+    }
+    heap[at] = timer;
+  }
+
+  #pop(): void {
+    const heap = this.#timers;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let below = 2 * at + 1;
+      const left = heap[below];
+      if (left === undefined) break;
+      const right = heap[below + 1];
+      const smaller = right !== undefined && isBefore(right, left) ? right : left;
+      if (smaller === right) below += 1;
+      if (!isBefore(smaller, last)) break;
+      heap[at] = smaller;
+      at = below;
+    }
+    heap[at] = last;
   }
 }
 
 /** Shared by everything that is not given a scheduler of its own. */
 export const defaultScheduler: Scheduler = new MicrotaskScheduler();
+
+function isBefore(a: Timer, b: Timer): boolean {
+  return a.whenUs < b.whenUs || (a.whenUs === b.whenUs && a.order < b.order);
+}
 
 function noop(): void {
   // A promise executor runs at once, so this is never called.

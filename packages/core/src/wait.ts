@@ -14,7 +14,10 @@ export interface AbortSignalLike {
 export interface WaitOptions {
   /** Aborting ends the wait with EINTR; what was waited for is unaffected. */
   readonly signal?: AbortSignalLike | undefined;
-  /** Virtual time (`scheduler.nowUs`), in microseconds, after which the wait ends with ETIMEDOUT. */
+  /**
+   * Virtual time (`scheduler.nowUs`), in microseconds, at which the wait ends with ETIMEDOUT. A time already reached makes it a poll:
+   * what is there is taken, nothing is waited for.
+   */
   readonly deadlineUs?: number | undefined;
 }
 
@@ -27,8 +30,13 @@ function interrupted(syscall: string, reason: unknown): DmaBufError {
   return new DmaBufError("EINTR", syscall, "the wait was aborted by its caller", { cause: reason });
 }
 
+function timedOut(point: WaitPoint, syscall: string): DmaBufError {
+  return new DmaBufError("ETIMEDOUT", syscall, `no ${point.kind} on ${point.on} by the deadline`);
+}
+
 /**
  * Waits for one event. `subscribe` is called once with the function to call when it happens and returns how to unsubscribe.
+ * Whatever comes first decides: an abort or a deadline after the event, even before the waiter has run again, changes nothing.
  *
  * @throws DmaBufError EINTR when `options.signal` aborts, ETIMEDOUT at the deadline. Either way nothing stays subscribed.
  */
@@ -40,27 +48,30 @@ export async function waitFor(
   subscribe: (wake: () => void) => () => void,
 ): Promise<void> {
   throwIfAborted(options, syscall);
+  const { signal, deadlineUs } = options ?? {};
+  // Not a number is no time to wait for either.
+  if (deadlineUs !== undefined && !(deadlineUs > scheduler.nowUs)) throw timedOut(point, syscall);
   const waiter = scheduler.park(point);
+  let decided = false;
   const unsubscribe = subscribe(() => {
+    if (decided) return;
+    decided = true;
     waiter.wake();
   });
-  const { signal, deadlineUs } = options ?? {};
-  const onAbort = (): void => {
+  const giveUp = (error: () => DmaBufError): void => {
+    if (decided) return;
+    decided = true;
     unsubscribe();
-    waiter.fail(interrupted(syscall, signal?.reason));
+    waiter.fail(error());
+  };
+  const onAbort = (): void => {
+    giveUp(() => interrupted(syscall, signal?.reason));
   };
   const timer =
     deadlineUs === undefined
       ? undefined
       : scheduler.at(deadlineUs, () => {
-          unsubscribe();
-          waiter.fail(
-            new DmaBufError(
-              "ETIMEDOUT",
-              syscall,
-              `no ${point.kind} on ${point.on} by the deadline`,
-            ),
-          );
+          giveUp(() => timedOut(point, syscall));
         });
   signal?.addEventListener("abort", onAbort);
   try {

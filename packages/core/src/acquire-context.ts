@@ -1,0 +1,111 @@
+import { dispose } from "./dispose.js";
+import { DmaBufError, isDmaBufError } from "./error.js";
+import { nextOrdinal } from "./ordinal.js";
+import type { Held, Reservation } from "./reservation.js";
+import { defaultScheduler, type Scheduler } from "./scheduler.js";
+import { throwIfAborted, type WaitOptions } from "./wait.js";
+
+/** Which context holds a reservation, by its proof. */
+const owners = new WeakMap<Held, AcquireContext>();
+
+/**
+ * Locks reservations that are found one by one, without deadlock: `ww_acquire_ctx` with the wait-die rule that `dma_resv` uses (dma-buf R40).
+ * The older context waits; the younger, when it already holds something the older may want, gets EDEADLK, backs off and starts again.
+ * {@link lockAll} does all of that; {@link lock} and {@link backOff} are its parts.
+ */
+export class AcquireContext implements Disposable {
+  /** Age: a smaller one is older and wins. Kept through {@link backOff}, so that nobody starves. */
+  readonly stamp: number;
+  readonly #held = new Map<Reservation, Held>();
+
+  constructor(scheduler: Scheduler = defaultScheduler) {
+    this.stamp = nextOrdinal(scheduler, "ww");
+  }
+
+  /** Proofs held now, in the order they were taken. */
+  get held(): readonly Held[] {
+    return [...this.#held.values()];
+  }
+
+  /**
+   * Takes one more reservation.
+   *
+   * @throws DmaBufError EALREADY where this context holds it; EDEADLK where waiting could close a cycle: {@link backOff} then. A context
+   *   that holds nothing never gets EDEADLK.
+   */
+  async lock(reservation: Reservation, options?: WaitOptions): Promise<Held> {
+    throwIfAborted(options, "ww.lock");
+    if (this.#held.get(reservation)?.held === true) {
+      throw new DmaBufError("EALREADY", "ww.lock", `${reservation.name} is held by this context`, {
+        rule: "dma-buf R40",
+      });
+    }
+    if (this.#held.size > 0 && this.#mustDie(reservation)) {
+      throw new DmaBufError(
+        "EDEADLK",
+        "ww.lock",
+        `an older context has or awaits ${reservation.name}`,
+        {
+          rule: "dma-buf R40",
+          hint: "release all with backOff(reservation), then lock the others again",
+        },
+      );
+    }
+    const held = await reservation.lockFor(this.stamp, options);
+    this.#held.set(reservation, held);
+    owners.set(held, this);
+    return held;
+  }
+
+  /** Releases everything, then waits for the reservation that was in the way (`ww_mutex_lock_slow`). */
+  async backOff(contended: Reservation, options?: WaitOptions): Promise<Held> {
+    this.release();
+    return this.lock(contended, options);
+  }
+
+  /**
+   * Takes all of them, backing off as often as needed.
+   *
+   * @throws DmaBufError EINTR, ETIMEDOUT: nothing stays locked.
+   */
+  async lockAll(reservations: readonly Reservation[], options?: WaitOptions): Promise<void> {
+    const wanted = [...new Set(reservations)];
+    try {
+      for (let i = 0; i < wanted.length; ) {
+        const reservation = wanted[i];
+        i += 1;
+        if (reservation === undefined || this.#held.has(reservation)) continue;
+        try {
+          await this.lock(reservation, options);
+        } catch (error) {
+          if (!isDmaBufError(error) || error.code !== "EDEADLK") throw error;
+          await this.backOff(reservation, options);
+          i = 0;
+        }
+      }
+    } catch (error) {
+      this.release();
+      throw error;
+    }
+  }
+
+  /** Releases everything; the context may be used again. */
+  release(): void {
+    for (const held of [...this.#held.values()].reverse()) held.release();
+    this.#held.clear();
+  }
+
+  [dispose](): void {
+    this.release();
+  }
+
+  /** Wait-die: the younger one must not wait for the older, neither for the holder nor for those in line before it. */
+  #mustDie(reservation: Reservation): boolean {
+    const { holder } = reservation;
+    if (holder === undefined) return false;
+    const owner = owners.get(holder);
+    if (owner !== undefined && owner.stamp < this.stamp) return true;
+    const waiting = reservation.oldestStamp;
+    return waiting !== undefined && waiting < this.stamp;
+  }
+}
