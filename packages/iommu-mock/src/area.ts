@@ -1,0 +1,124 @@
+import { DmaBufError, hex, type IommuMapping, type Iova, type PhysRange } from "@peerbar/core";
+import type { IoDomain } from "./io-domain.js";
+import type { MockAddressSpace } from "./mock-address-space.js";
+
+/** Bytes to pages, as a double that may have a fraction: exact for whole pages, and for all below 2^53. */
+export function toPages(bytes: bigint, syscall: string): number {
+  if (bytes >= 1n << 53n && (bytes & 0xfffn) !== 0n) {
+    throw new DmaBufError("EINVAL", syscall, `${hex(bytes)} is not a page multiple`, {
+      hint: "this model has sub-page addresses below 2^53 only",
+    });
+  }
+  return Number(bytes) / 4096;
+}
+
+/** The memory behind one or more areas (`struct iopt_pages`): copies share it, and it is revoked as a whole (iommufd R9). */
+export class AreaPages {
+  /** Pages, in the order of the ranges. */
+  readonly starts: readonly number[];
+  readonly lengths: readonly number[];
+  readonly total: number;
+  readonly writable: boolean;
+  revoked = false;
+  readonly areas: Area[] = [];
+
+  constructor(ranges: readonly PhysRange[], writable: boolean) {
+    this.starts = ranges.map((range) => toPages(range.start, "iommu.map"));
+    this.lengths = ranges.map((range) => toPages(range.length, "iommu.map"));
+    this.total = this.lengths.reduce((sum, length) => sum + length, 0);
+    this.writable = writable;
+  }
+
+  /** Takes every area out of every domain, once; the areas stay (iommufd R14, R16). */
+  revoke(): void {
+    if (this.revoked) return;
+    this.revoked = true;
+    for (const area of this.areas) area.space.unfill(area, true);
+  }
+}
+
+/** One stretch of IOVAs of an address space (`struct iopt_area`). */
+export class Area implements IommuMapping {
+  readonly space: MockAddressSpace;
+  readonly pages: AreaPages;
+  /** Where it begins in `pages`, in pages. */
+  readonly offset: number;
+  /** First IOVA and length, in pages. */
+  readonly page: number;
+  readonly count: number;
+  /** PROT_ bits of its access, without the memory's attributes. */
+  readonly prot: number;
+  readonly iova: Iova;
+  readonly length: bigint;
+  /** The memory was first mapped by another area: a copy (known-bugs B59). */
+  readonly copied: boolean;
+
+  constructor(
+    space: MockAddressSpace,
+    pages: AreaPages,
+    offset: number,
+    at: {
+      readonly page: number;
+      readonly count: number;
+      readonly iova: Iova;
+      readonly length: bigint;
+    },
+    prot: number,
+    copied: boolean,
+  ) {
+    this.space = space;
+    this.pages = pages;
+    this.offset = offset;
+    this.page = at.page;
+    this.count = at.count;
+    this.iova = at.iova;
+    this.length = at.length;
+    this.prot = prot;
+    this.copied = copied;
+  }
+
+  get revoked(): boolean {
+    return this.pages.revoked;
+  }
+
+  revoke(): void {
+    this.pages.revoke();
+  }
+
+  /** @internal Maps the area into one domain. @throws DmaBufError the domain's errno; nothing of it stays. */
+  fill(domain: IoDomain, prot: number): void {
+    const scale = 4096 / Number(domain.granule);
+    let done = 0;
+    let skip = this.offset;
+    const { starts, lengths } = this.pages;
+    try {
+      for (let i = 0; done < this.count; i++) {
+        const length = lengths[i] ?? 0;
+        if (skip >= length) {
+          skip -= length;
+          continue;
+        }
+        const now = Math.min(length - skip, this.count - done);
+        const from = (this.page + done) * scale;
+        const phys = ((starts[i] ?? 0) + skip) * scale;
+        const granules = now * scale;
+        if (!Number.isInteger(from) || !Number.isInteger(phys) || !Number.isInteger(granules)) {
+          throw new DmaBufError(
+            "EINVAL",
+            "iommu.map",
+            `the memory at IOVA ${hex(this.iova)} is not whole granules of ${hex(domain.granule)} bytes`,
+          );
+        }
+        domain.map(from, phys, granules, prot);
+        done += now;
+        skip = 0;
+      }
+    } catch (error) {
+      if (done > 0) {
+        domain.unmap(this.page * scale, done * scale);
+        domain.flush();
+      }
+      throw error;
+    }
+  }
+}

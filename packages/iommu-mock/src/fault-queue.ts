@@ -1,0 +1,67 @@
+import type { Iova } from "@peerbar/core";
+
+/** Why the IOMMU stopped an access. */
+export type FaultReason =
+  /** Nothing is mapped there. */
+  | "not-present"
+  /** Mapped, but not for this access. */
+  | "permission"
+  /** The device is in the blocking domain. */
+  | "blocked"
+  /** Beyond the addresses that the domain can translate. */
+  | "out-of-aperture";
+
+/** One access that was stopped. */
+export interface IommuFault {
+  /** Name of the device that asked. */
+  readonly device: string;
+  /** First address that could not be translated, page-aligned, in bytes. */
+  readonly iova: Iova;
+  readonly access: "r" | "w";
+  readonly reason: FaultReason;
+}
+
+/** Recorded faults, oldest first, in a ring of fixed size. When it is full new faults are counted but not kept, as in hardware. */
+export class FaultQueue implements Iterable<IommuFault> {
+  readonly capacity: number;
+  /** True once a fault was lost; {@link clear} resets it. */
+  overflowed = false;
+  /** Faults lost. */
+  dropped = 0;
+  #faults: IommuFault[] = [];
+
+  constructor(capacity = 256) {
+    this.capacity = capacity;
+  }
+
+  /** Faults waiting. */
+  get size(): number {
+    return this.#faults.length;
+  }
+
+  [Symbol.iterator](): Iterator<IommuFault> {
+    return this.#faults[Symbol.iterator]();
+  }
+
+  /** Takes all waiting faults out; the overflow mark stays until {@link clear}. */
+  drain(): readonly IommuFault[] {
+    const taken = this.#faults;
+    this.#faults = [];
+    return taken;
+  }
+
+  clear(): void {
+    this.#faults = [];
+    this.overflowed = false;
+    this.dropped = 0;
+  }
+
+  /** @internal */
+  push(fault: IommuFault): void {
+    if (this.#faults.length < this.capacity) this.#faults.push(fault);
+    else {
+      this.overflowed = true;
+      this.dropped += 1;
+    }
+  }
+}

@@ -1,0 +1,638 @@
+import {
+  type AddressSpace,
+  type DmaAccess,
+  DmaBufError,
+  type DmaDevice,
+  dispose,
+  hex,
+  type InterconnectName,
+  type Interconnects,
+  type IommuDomain,
+  type IommuMapping,
+  type Iova,
+  type IovaRange,
+  iova,
+  type MapRequest,
+  type PhysRange,
+} from "@peerbar/core";
+import { Area, AreaPages, toPages } from "./area.js";
+import type { IoDomain } from "./io-domain.js";
+import { IovaSet, SPACE_END } from "./iova-set.js";
+import type { MockIommu } from "./mock-iommu.js";
+import type { MockPort } from "./mock-port.js";
+import { PROT_CACHE, PROT_MMIO, protOfAccess } from "./prot.js";
+import { RangeTree } from "./range-tree.js";
+
+/** Largest value of an `unsigned long`: addresses and lengths have to stay below (iommufd M2). */
+const ULONG_MAX = (1n << 64n) - 1n;
+/** Pages in a transparent huge page: the largest alignment of a chosen IOVA (iommufd R6). */
+const HUGE_PAGES = 512;
+
+/** A domain of an address space, with the devices attached to it. */
+export class AddressSpaceDomain implements IommuDomain {
+  readonly id: number;
+  /** @internal */
+  readonly io: IoDomain;
+  /** Made by attach, gone with its last device; else it stays until freed. */
+  readonly automatic: boolean;
+  readonly #devices = new Set<string>();
+
+  /** @internal */
+  constructor(id: number, io: IoDomain, automatic: boolean) {
+    this.id = id;
+    this.io = io;
+    this.automatic = automatic;
+  }
+
+  get devices(): readonly string[] {
+    return [...this.#devices];
+  }
+
+  /** @internal */
+  add(device: string): void {
+    this.#devices.add(device);
+  }
+
+  /** @internal Devices left. */
+  remove(device: string): number {
+    this.#devices.delete(device);
+    return this.#devices.size;
+  }
+}
+
+/**
+ * An I/O address space as iommufd has it: areas, the IOVAs they occupy, and the domains that carry all of them
+ * (spec iommufd, sections 2, 3, 5 and 6). Memory is MMIO: IOMMU_MMIO set, IOMMU_CACHE clear, in every domain (iommufd R10).
+ */
+export class MockAddressSpace implements AddressSpace {
+  readonly id: number;
+  readonly #iommu: MockIommu;
+  readonly #set = new IovaSet();
+  readonly #tree = new RangeTree();
+  readonly #areas = new Map<number, Area>();
+  readonly #domains: AddressSpaceDomain[] = [];
+  #alignPages = 0;
+  #disposed = false;
+
+  /** @internal Made by `MockIommu.allocAddressSpace`. */
+  constructor(id: number, iommu: MockIommu) {
+    this.id = id;
+    this.#iommu = iommu;
+    this.#updateAlignment();
+  }
+
+  get alignment(): bigint {
+    return BigInt(this.#alignPages * 4096);
+  }
+
+  get ranges(): readonly IovaRange[] {
+    return this.#set.ranges;
+  }
+
+  get domains(): readonly AddressSpaceDomain[] {
+    return [...this.#domains];
+  }
+
+  /** Areas in address order. */
+  get areas(): readonly IommuMapping[] {
+    return [...this.#areas.values()].sort((a, b) => a.page - b.page);
+  }
+
+  allow(ranges: readonly IovaRange[]): void {
+    this.#assertLive("iommu.allow");
+    this.#set.allow(ranges);
+  }
+
+  allocDomain(device: DmaDevice): AddressSpaceDomain {
+    this.#assertLive("iommu.allocDomain");
+    return this.#addDomain(this.#iommu.portOf(device.name, "iommu.allocDomain"), false);
+  }
+
+  freeDomain(domain: IommuDomain): void {
+    const own = this.#ownDomain(domain, "iommu.freeDomain");
+    if (own.devices.length > 0) {
+      throw new DmaBufError(
+        "EBUSY",
+        "iommu.freeDomain",
+        `domain ${own.id} has devices: ${own.devices.join(", ")}`,
+        {
+          hint: "detach them first",
+        },
+      );
+    }
+    this.#dropDomain(own);
+  }
+
+  /**
+   * A device that is attached elsewhere moves here. Its own reserved regions must be free of areas and of allowed ranges.
+   *
+   * @throws DmaBufError ENODEV for a device that is not behind this IOMMU; EADDRINUSE where its reserved regions or the new domain's
+   *   aperture exclude an area; ENOENT for a domain of another address space; ENOMEM. The device then stays where it was.
+   */
+  attach(device: DmaDevice, domain?: IommuDomain): AddressSpaceDomain {
+    this.#assertLive("iommu.attach");
+    const wanted = domain === undefined ? undefined : this.#ownDomain(domain, "iommu.attach");
+    const port = this.#iommu.portOf(device.name, "iommu.attach");
+    const before = port.attachment;
+    if (before?.space === this && (wanted === undefined || before.domain === wanted)) {
+      return before.domain;
+    }
+    const moved = before?.space === this;
+    if (!moved) this.#reserveRegions(port);
+    let target: AddressSpaceDomain;
+    try {
+      target = wanted ?? this.#compatible(port) ?? this.#addDomain(port, true);
+    } catch (error) {
+      if (!moved) this.#set.release(port.name);
+      throw error;
+    }
+    if (moved) this.#leave(port, before.domain);
+    else before?.space.detach(device);
+    target.add(port.name);
+    port.moveTo({ space: this, domain: target });
+    return target;
+  }
+
+  /** Puts the device back into its default domain. Does nothing for one that is not attached here. */
+  detach(device: DmaDevice): void {
+    const port = this.#iommu.findPort(device.name);
+    const at = port?.attachment;
+    if (port === undefined || at?.space !== this) return;
+    port.moveTo(undefined);
+    this.#set.release(port.name);
+    this.#leave(port, at.domain);
+  }
+
+  map<N extends InterconnectName>(
+    name: N,
+    what: Interconnects[N],
+    request: MapRequest,
+  ): IommuMapping {
+    this.#assertLive("iommu.map");
+    if (name !== "phys") {
+      throw new DmaBufError(
+        "EOPNOTSUPP",
+        "iommu.map",
+        `the interconnect "${name}" carries nothing that this IOMMU can map`,
+        {
+          hint: `it accepts [${this.#iommu.accepts.join(", ")}]`,
+        },
+      );
+    }
+    const { slice, access } = request;
+    const prot = protOfAccess(access);
+    if (prot === 0) throw invalid("neither readable nor writable");
+    const pages = new AreaPages(what as readonly PhysRange[], access.includes("w"));
+    const offset = toPages(slice.offset, "iommu.map");
+    const count = toPages(slice.length, "iommu.map");
+    if (slice.offset < 0n || offset + count > pages.total) {
+      throw invalid(`bytes ${hex(slice.offset)} + ${hex(slice.length)} exceed the memory`);
+    }
+    const page = this.#place(request.iova, slice.length, count, slice.offset);
+    return this.#insert(pages, offset, page, count, slice.length, prot, false);
+  }
+
+  /**
+   * Shares the memory with the source: one revoke ends both (iommufd R9). A source of several adjacent areas gives as many here; the
+   * mapping returned stands for all of them.
+   */
+  copy(
+    source: AddressSpace,
+    sourceIova: Iova,
+    length: bigint,
+    request: { readonly iova?: Iova | undefined; readonly access: DmaAccess },
+  ): IommuMapping {
+    this.#assertLive("iommu.copy");
+    if (!(source instanceof MockAddressSpace)) throw invalid("the source is of another backend");
+    const prot = protOfAccess(request.access);
+    if (prot === 0) throw invalid("neither readable nor writable");
+    checkBelowMax(sourceIova, length, "iommu.copy");
+    const parts = source.#covering(sourceIova, length);
+    if (request.access.includes("w") && parts.some(({ area }) => !area.pages.writable)) {
+      throw new DmaBufError("EPERM", "iommu.copy", "the source was mapped read-only", {
+        rule: "iommufd R24",
+      });
+    }
+    const count = toPages(length, "iommu.copy");
+    const start = parts[0] === undefined ? 0 : BigInt(parts[0].offset * 4096);
+    const page = this.#place(request.iova, length, count, BigInt(start));
+    const made: Area[] = [];
+    let at = page;
+    try {
+      for (const { area, offset, pages } of parts) {
+        made.push(this.#insert(area.pages, offset, at, pages, BigInt(pages * 4096), prot, true));
+        at += pages;
+      }
+    } catch (error) {
+      for (const area of made) this.#remove(area);
+      throw error;
+    }
+    const only = made[0];
+    return made.length === 1 && only !== undefined ? only : new CopiedAreas(made);
+  }
+
+  /**
+   * @throws DmaBufError EOVERFLOW, EINVAL, ENOENT as iommufd R23. Areas that lie whole in front of a cut one are unmapped nevertheless.
+   */
+  unmap(iovaFirst: Iova, length: bigint): bigint {
+    this.#assertLive("iommu.unmap");
+    if (iovaFirst === 0n && length === ULONG_MAX) return this.unmapAll();
+    checkBelowMax(iovaFirst, length, "iommu.unmap");
+    if (length === 0n) throw new DmaBufError("EINVAL", "iommu.unmap", "length 0");
+    const first = toPages(iovaFirst, "iommu.unmap");
+    const count = toPages(length, "iommu.unmap");
+    const exact = this.#areas.get(first);
+    if (exact !== undefined && exact.count === count) {
+      this.#remove(exact);
+      return length;
+    }
+    return this.#unmapRange(first, first + count, iovaFirst, length);
+  }
+
+  unmapAll(): bigint {
+    let total = 0n;
+    for (const area of [...this.#areas.values()]) {
+      total += area.length;
+      this.#remove(area);
+    }
+    return total;
+  }
+
+  [dispose](): void {
+    if (this.#disposed) return;
+    this.unmapAll();
+    for (const domain of [...this.#domains]) {
+      for (const name of domain.devices) {
+        const port = this.#iommu.findPort(name);
+        port?.moveTo(undefined);
+        domain.remove(name);
+      }
+      this.#dropDomain(domain);
+    }
+    this.#disposed = true;
+    this.#iommu.forget(this);
+  }
+
+  /** @internal Takes an area out of every domain. */
+  unfill(area: Area, revoked: boolean): void {
+    for (const domain of this.#domains) this.#unfillOne(area, domain, revoked);
+  }
+
+  #insert(
+    pages: AreaPages,
+    offset: number,
+    page: number,
+    count: number,
+    length: bigint,
+    prot: number,
+    copied: boolean,
+  ): Area {
+    // A sub-page start needs domains that can express it (iommufd M19).
+    if (!isMultiple(fraction(offset), this.#alignPages)) {
+      throw invalid(`the memory starts ${hex(fraction(offset) * 4096)} bytes into a page`);
+    }
+    this.#iommu.injection.check("area", "iommu.map");
+    const where = { page, count, iova: iova(BigInt(page * 4096)), length };
+    const area = new Area(this, pages, offset, where, prot, copied);
+    if (!pages.revoked) this.#fillAll(area);
+    this.#tree.insert(page, count);
+    this.#areas.set(page, area);
+    pages.areas.push(area);
+    return area;
+  }
+
+  #fillAll(area: Area): void {
+    let filled = 0;
+    try {
+      for (const domain of this.#domains) {
+        this.#fillOne(area, domain, area.copied && area.pages.areas.length > 0);
+        filled += 1;
+      }
+    } catch (error) {
+      for (const domain of this.#domains.slice(0, filled)) this.#unfillOne(area, domain, false);
+      throw error;
+    }
+  }
+
+  /** @param rereads - The kernel would take the page frames from a domain that already has them (known-bugs B59). */
+  #fillOne(area: Area, domain: AddressSpaceDomain, rereads: boolean): void {
+    const attributes = rereads && this.#iommu.hasQuirk("linux-7.2") ? PROT_CACHE : PROT_MMIO;
+    area.fill(domain.io, area.prot | attributes);
+    this.#iommu.events?.emit({
+      type: "iommu-map",
+      space: this.id,
+      domain: domain.id,
+      iova: area.iova,
+      length: area.length,
+    });
+  }
+
+  #unfillOne(area: Area, domain: AddressSpaceDomain, revoked: boolean): void {
+    const scale = 4096 / Number(domain.io.granule);
+    domain.io.unmap(area.page * scale, area.count * scale);
+    domain.io.flush();
+    this.#iommu.events?.emit({
+      type: "iommu-unmap",
+      space: this.id,
+      domain: domain.id,
+      iova: area.iova,
+      length: area.length,
+      revoked,
+    });
+  }
+
+  #remove(area: Area): void {
+    // A revoked area has left every domain before (iommufd R18).
+    if (!area.pages.revoked) this.unfill(area, false);
+    this.#areas.delete(area.page);
+    if (this.#tree.find(area.page)) this.#tree.remove();
+    const { areas } = area.pages;
+    areas.splice(areas.indexOf(area), 1);
+  }
+
+  #unmapRange(first: number, end: number, at: bigint, length: bigint): bigint {
+    let total = 0n;
+    let from = first;
+    for (;;) {
+      if (!this.#tree.find(from)) this.#tree.lowerBound(from);
+      const area = this.#areas.get(this.#tree.low);
+      if (area === undefined || area.page >= end) break;
+      if (area.page < first || area.page + area.count > end) {
+        throw new DmaBufError(
+          "ENOENT",
+          "iommu.unmap",
+          `${hex(at)} + ${hex(length)} bytes cut the area at ${hex(area.iova)}, ${hex(area.length)} bytes`,
+          {
+            rule: "iommufd R23",
+            hint: "areas are unmapped whole",
+          },
+        );
+      }
+      total += area.length;
+      from = area.page + area.count;
+      this.#remove(area);
+    }
+    if (total > 0n) return total;
+    throw new DmaBufError(
+      "ENOENT",
+      "iommu.unmap",
+      `nothing is mapped at ${hex(at)} + ${hex(length)} bytes`,
+      {
+        rule: "iommufd R23",
+      },
+    );
+  }
+
+  /** Page of a new area: checked where the caller fixed it, else the lowest that fits (iommufd M16 to M18, R6). */
+  #place(fixed: Iova | undefined, length: bigint, count: number, start: bigint): number {
+    if (length <= 0n || !isMultiple(count, this.#alignPages)) {
+      throw invalid(
+        `length ${hex(length)} is not a positive multiple of ${hex(this.alignment)} bytes`,
+      );
+    }
+    return fixed === undefined
+      ? this.#choose(length, count, start)
+      : this.#checkFixed(fixed, length, count);
+  }
+
+  #checkFixed(at: Iova, length: bigint, count: number): number {
+    if (at < 0n || at >= ULONG_MAX || length >= ULONG_MAX) throw overflow(at, length, "iommu.map");
+    const page = toPages(at, "iommu.map");
+    if (!isMultiple(page, this.#alignPages)) {
+      throw invalid(`IOVA ${hex(at)} is not a multiple of ${hex(this.alignment)} bytes`);
+    }
+    if (at + length > ULONG_MAX + 1n) throw overflow(at, length, "iommu.map");
+    if (this.#set.isReserved(page, page + count)) {
+      throw invalid(`${hex(at)} + ${hex(length)} bytes meet a reserved range`);
+    }
+    if (this.#isOccupied(page, page + count)) {
+      throw new DmaBufError(
+        "EEXIST",
+        "iommu.map",
+        `${hex(at)} + ${hex(length)} bytes meet another mapping`,
+        {
+          rule: "iommufd M17",
+          hint: "unmap it first; a revoked one keeps its IOVA too",
+        },
+      );
+    }
+    return page;
+  }
+
+  #choose(length: bigint, count: number, start: bigint): number {
+    if (length >= ULONG_MAX / 2n) throw overflow(0n, length, "iommu.map");
+    let align = Math.min(roundUpPow2(count), HUGE_PAGES);
+    if (start > 0n) align = Math.min(align, Number(start & -start) / 4096);
+    if (align < this.#alignPages) {
+      throw invalid(
+        `the memory is aligned to ${align * 4096} bytes, the address space to ${hex(this.alignment)}`,
+      );
+    }
+    const inPage = Number(start & 0xfffn) / 4096;
+    for (const range of this.#set.choosable) {
+      const low = Math.max(1, range.first);
+      const end = Math.min(range.end, SPACE_END - 1);
+      const page = this.#tree.bottomUp(low, end, count, align, inPage % align);
+      if (page >= 0) return page;
+    }
+    throw new DmaBufError("ENOSPC", "iommu.map", `no room for ${hex(length)} bytes`, {
+      rule: "iommufd R6",
+      hint: "unmap something, or allow more ranges",
+    });
+  }
+
+  #isOccupied(first: number, end: number): boolean {
+    if (this.#tree.find(first)) return true;
+    this.#tree.lowerBound(first);
+    return this.#tree.low < end && this.#tree.low < SPACE_END;
+  }
+
+  /** The areas that cover the stretch without a hole. @throws DmaBufError ENOENT (iommufd R24). */
+  #covering(at: Iova, length: bigint): { area: Area; offset: number; pages: number }[] {
+    if (length <= 0n) throw invalid("length 0");
+    const parts: { area: Area; offset: number; pages: number }[] = [];
+    let page = toPages(at, "iommu.copy");
+    const end = page + toPages(length, "iommu.copy");
+    while (page < end) {
+      const area = this.#tree.find(page) ? this.#areas.get(this.#tree.low) : undefined;
+      if (area === undefined) {
+        throw new DmaBufError(
+          "ENOENT",
+          "iommu.copy",
+          `${hex(at)} + ${hex(length)} bytes are not mapped throughout`,
+          {
+            rule: "iommufd R24",
+          },
+        );
+      }
+      const skip = page - area.page;
+      const pages = Math.min(area.count - skip, end - page);
+      parts.push({ area, offset: area.offset + skip, pages });
+      page += pages;
+    }
+    return parts;
+  }
+
+  #compatible(port: MockPort): AddressSpaceDomain | undefined {
+    return this.#domains.find((domain) => domain.automatic && port.fits(domain.io));
+  }
+
+  /** `iopt_table_add_domain` (iommufd R27). */
+  #addDomain(port: MockPort, automatic: boolean): AddressSpaceDomain {
+    this.#iommu.injection.check("domain", "iommu.attach");
+    const io = port.newDomain();
+    const domain = new AddressSpaceDomain(this.#iommu.nextId(), io, automatic);
+    const filled: Area[] = [];
+    try {
+      this.#checkDomain(io);
+      for (const area of this.#areas.values()) {
+        if (area.pages.revoked) continue;
+        this.#fillOne(area, domain, this.#domains.length > 0);
+        filled.push(area);
+      }
+    } catch (error) {
+      for (const area of filled) this.#unfillOne(area, domain, false);
+      io.destroy();
+      throw error;
+    }
+    this.#set.reserve(0, toPages(io.aperture.first, "iommu.attach"), domain);
+    this.#set.reserve(toPages(io.aperture.last + 1n, "iommu.attach"), SPACE_END, domain);
+    this.#domains.push(domain);
+    this.#updateAlignment();
+    return domain;
+  }
+
+  #checkDomain(io: IoDomain): void {
+    const align = Number(io.granule) / 4096;
+    const first = toPages(io.aperture.first, "iommu.attach");
+    const end = toPages(io.aperture.last + 1n, "iommu.attach");
+    for (const area of this.#areas.values()) {
+      const isAligned =
+        isMultiple(area.page, align) &&
+        isMultiple(area.count, align) &&
+        isMultiple(fraction(area.offset), align);
+      if (isAligned && area.page >= first && area.page + area.count <= end) continue;
+      throw inUse(
+        `the area at ${hex(area.iova)} ${isAligned ? "is outside of the domain's aperture" : `is not aligned to ${hex(io.granule)} bytes`}`,
+        "iommufd R27",
+      );
+    }
+    if (this.#set.isAllowed(0, first) || this.#set.isAllowed(end, SPACE_END)) {
+      throw inUse("an allowed range is outside of the domain's aperture", "iommufd R5");
+    }
+  }
+
+  #reserveRegions(port: MockPort): void {
+    const regions = port.client.reserved
+      .filter(({ kind }) => kind !== "direct-relaxable")
+      .map(({ first, last }) => ({
+        first: Math.floor(toPages(first & ~0xfffn, "iommu.attach")),
+        end: toPages((last + 0x1000n) & ~0xfffn, "iommu.attach"),
+      }));
+    for (const { first, end } of regions) {
+      if (this.#isOccupied(first, end)) {
+        throw inUse(`an area meets a reserved region of ${port.name}`, "iommufd R28");
+      }
+      if (this.#set.isAllowed(first, end)) {
+        throw inUse(`an allowed range meets a reserved region of ${port.name}`, "iommufd R5");
+      }
+    }
+    for (const { first, end } of regions) this.#set.reserve(first, end, port.name);
+  }
+
+  #leave(port: MockPort, domain: AddressSpaceDomain): void {
+    if (domain.remove(port.name) === 0 && domain.automatic) this.#dropDomain(domain);
+  }
+
+  /** Its page table goes as a whole; areas revoked before are not touched (iommufd R18). */
+  #dropDomain(domain: AddressSpaceDomain): void {
+    for (const area of this.#areas.values()) {
+      if (!area.pages.revoked) this.#unfillOne(area, domain, false);
+    }
+    domain.io.destroy();
+    this.#domains.splice(this.#domains.indexOf(domain), 1);
+    this.#set.release(domain);
+    this.#updateAlignment();
+  }
+
+  #ownDomain(domain: IommuDomain, syscall: string): AddressSpaceDomain {
+    const own = this.#domains.find((one) => one === domain);
+    if (own !== undefined) return own;
+    throw new DmaBufError(
+      "ENOENT",
+      syscall,
+      `domain ${domain.id} is not of address space ${this.id}`,
+    );
+  }
+
+  #updateAlignment(): void {
+    // One byte while there is no domain (iommufd R4).
+    this.#alignPages = Math.max(
+      1 / 4096,
+      ...this.#domains.map(({ io }) => Number(io.granule) / 4096),
+    );
+  }
+
+  #assertLive(syscall: string): void {
+    if (this.#disposed) {
+      throw new DmaBufError("EBADF", syscall, `address space ${this.id} was disposed of`);
+    }
+  }
+}
+
+/** Several areas that one copy made. */
+class CopiedAreas implements IommuMapping {
+  readonly iova: Iova;
+  readonly length: bigint;
+  readonly #areas: readonly Area[];
+
+  constructor(areas: readonly Area[]) {
+    this.#areas = areas;
+    this.iova = areas[0]?.iova ?? iova(0n);
+    this.length = areas.reduce((sum, area) => sum + area.length, 0n);
+  }
+
+  get revoked(): boolean {
+    return this.#areas.some((area) => area.revoked);
+  }
+
+  revoke(): void {
+    for (const area of this.#areas) area.revoke();
+  }
+}
+
+function isMultiple(pages: number, align: number): boolean {
+  return Number.isInteger(pages / align);
+}
+
+function fraction(pages: number): number {
+  return pages - Math.floor(pages);
+}
+
+function roundUpPow2(pages: number): number {
+  return 2 ** Math.ceil(Math.log2(pages));
+}
+
+function checkBelowMax(at: bigint, length: bigint, syscall: string): void {
+  if (
+    at < 0n ||
+    length < 0n ||
+    at >= ULONG_MAX ||
+    length >= ULONG_MAX ||
+    at + length > ULONG_MAX + 1n
+  ) {
+    throw overflow(at, length, syscall);
+  }
+}
+
+function overflow(at: bigint, length: bigint, syscall: string): DmaBufError {
+  return new DmaBufError("EOVERFLOW", syscall, `${hex(at)} + ${hex(length)} bytes exceed 64 bits`);
+}
+
+function invalid(reason: string): DmaBufError {
+  return new DmaBufError("EINVAL", "iommu.map", reason);
+}
+
+function inUse(reason: string, rule: string): DmaBufError {
+  return new DmaBufError("EADDRINUSE", "iommu.attach", reason, { rule });
+}

@@ -1,0 +1,75 @@
+import { DmaBufError } from "@peerbar/core";
+
+/** What can be made to fail: a page of a page table, an IOVA range, a map call into a domain, an area or domain object. */
+export type FailureSite = "table" | "iova" | "map" | "area" | "domain";
+
+/**
+ * Fails the Nth allocation, as the kernel's `fail_nth` does. Counting starts when {@link arm} is called; each site that could run out of
+ * memory counts as one call.
+ */
+export class FailureInjection {
+  /** Calls seen since {@link arm}. */
+  calls = 0;
+  /** Site that failed; undefined while none has. */
+  fired: FailureSite | undefined;
+  #nth = 0;
+  #site: FailureSite | undefined;
+
+  /** Fails call number `nth` (from 1), of one site or of all; 0 counts only. */
+  arm(nth: number, site?: FailureSite): void {
+    this.calls = 0;
+    this.fired = undefined;
+    this.#nth = nth;
+    this.#site = site;
+  }
+
+  disarm(): void {
+    this.#nth = 0;
+    this.#site = undefined;
+  }
+
+  /** @internal True where this call has to fail. */
+  fails(site: FailureSite): boolean {
+    if (this.#site !== undefined && this.#site !== site) return false;
+    this.calls += 1;
+    if (this.calls !== this.#nth) return false;
+    this.fired = site;
+    return true;
+  }
+
+  /** @internal @throws DmaBufError ENOMEM where this call has to fail. */
+  check(site: FailureSite, syscall: string): void {
+    if (this.fails(site)) {
+      throw new DmaBufError("ENOMEM", syscall, `injected failure of ${site} call ${this.calls}`);
+    }
+  }
+}
+
+/** Pages that page tables may use, shared by all domains of one IOMMU. */
+export class PageMemory {
+  /** Pages in use now. */
+  used = 0;
+  /** Most pages in use at one time. */
+  peak = 0;
+  /** Pages at most; Infinity by default. */
+  limit: number;
+  readonly injection: FailureInjection;
+
+  constructor(limit = Number.POSITIVE_INFINITY, injection = new FailureInjection()) {
+    this.limit = limit;
+    this.injection = injection;
+  }
+
+  /** @internal Takes one page; false where there is none. */
+  take(): boolean {
+    if (this.used >= this.limit || this.injection.fails("table")) return false;
+    this.used += 1;
+    if (this.used > this.peak) this.peak = this.used;
+    return true;
+  }
+
+  /** @internal */
+  give(): void {
+    this.used -= 1;
+  }
+}

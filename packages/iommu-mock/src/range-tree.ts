@@ -1,0 +1,537 @@
+import { grown } from "./table-nodes.js";
+
+/** Items of a leaf, children of an inner node. */
+const WIDTH = 32;
+/** Highest address: the anchor item that ends the space. */
+export const ANCHOR = 2 ** 52;
+/** A length that does not fit 32 bits, or is not whole, is in #long. */
+const ESCAPE = 0xffff_ffff;
+
+/**
+ * Disjoint ranges in address order: a B+ tree on typed arrays that knows the largest hole below each subtree, so that the highest or
+ * lowest fitting hole is found without walking the ranges. About 12 bytes a range. Units are the caller's; fractions are fine.
+ * The space runs from 0 to {@link ANCHOR}, where an item that is never removed ends it.
+ */
+export class RangeTree {
+  /** Ranges, without the anchor. */
+  size = 0;
+  // Leaves, numbered from 1.
+  #low = new Float64Array(2 * WIDTH);
+  #length = new Uint32Array(2 * WIDTH);
+  #count = new Uint8Array(2);
+  #prev = new Uint32Array(2);
+  #next = new Uint32Array(2);
+  #up = new Uint32Array(2);
+  #leaves = 2;
+  #freeLeaf = 0;
+  // Inner nodes, numbered from 1. Of a node at height 1 the children are leaves.
+  #key = new Float64Array(WIDTH);
+  #gap = new Float64Array(WIDTH);
+  #child = new Uint32Array(WIDTH);
+  #childCount = new Uint8Array(1);
+  #innerUp = new Uint32Array(1);
+  #inners = 1;
+  #freeInner = 0;
+  #height = 0;
+  #root = 1;
+  readonly #long = new Map<number, number>();
+  /** Item that the last find, lowerBound or search stopped at. */
+  #leaf = 1;
+  #at = 0;
+
+  constructor() {
+    this.#low[WIDTH] = ANCHOR;
+    this.#length[WIDTH] = 1;
+    this.#count[1] = 1;
+  }
+
+  /** Low end of the item found last. */
+  get low(): number {
+    return this.#low[this.#leaf * WIDTH + this.#at] ?? 0;
+  }
+
+  /** Length of the item found last. */
+  get length(): number {
+    return this.#lengthAt(this.#leaf * WIDTH + this.#at);
+  }
+
+  /** Goes to the range that contains `address`; false where there is none. */
+  find(address: number): boolean {
+    this.#descend(address);
+    const base = this.#leaf * WIDTH;
+    let at = (this.#count[this.#leaf] ?? 0) - 1;
+    while (at >= 0 && (this.#low[base + at] ?? 0) > address) at -= 1;
+    if (at < 0) return false;
+    this.#at = at;
+    return address < (this.#low[base + at] ?? 0) + this.#lengthAt(base + at);
+  }
+
+  /** Goes to the first item whose low end is at or above `address`: the anchor at the latest. */
+  lowerBound(address: number): void {
+    this.#descend(address);
+    const base = this.#leaf * WIDTH;
+    const count = this.#count[this.#leaf] ?? 0;
+    let at = 0;
+    while (at < count && (this.#low[base + at] ?? 0) < address) at += 1;
+    if (at < count) this.#at = at;
+    else {
+      this.#leaf = this.#next[this.#leaf] ?? 0;
+      this.#at = 0;
+    }
+  }
+
+  /** Goes to the item after the current one. */
+  advance(): void {
+    if (this.#at + 1 < (this.#count[this.#leaf] ?? 0)) this.#at += 1;
+    else if (this.#next[this.#leaf] !== 0) {
+      this.#leaf = this.#next[this.#leaf] ?? 0;
+      this.#at = 0;
+    }
+  }
+
+  /** Adds a range. The caller has made sure that it meets no other. */
+  insert(low: number, length: number): void {
+    this.#descend(low);
+    let leaf = this.#leaf;
+    const count = this.#count[leaf] ?? 0;
+    let at = count;
+    while (at > 0 && (this.#low[leaf * WIDTH + at - 1] ?? 0) > low) at -= 1;
+    if (count === WIDTH) {
+      // Ranges mostly arrive in descending or ascending order: the leaf left behind then stays nearly full.
+      const keep = at <= 2 ? Math.max(1, at) : at >= WIDTH - 2 ? at - 1 : WIDTH / 2;
+      const right = this.#splitLeaf(leaf, keep);
+      if (at > keep) {
+        at -= keep;
+        leaf = right;
+      }
+    }
+    this.#openSlot(leaf, at);
+    const slot = leaf * WIDTH + at;
+    this.#low[slot] = low;
+    this.#setLength(slot, low, length);
+    this.size += 1;
+    this.#refresh(leaf);
+    if (at + 1 === this.#count[leaf]) this.#refresh(this.#next[leaf] ?? 0);
+    this.#leaf = leaf;
+    this.#at = at;
+  }
+
+  /** Removes the item found last. */
+  remove(): void {
+    const leaf = this.#leaf;
+    const at = this.#at;
+    const base = leaf * WIDTH;
+    const count = (this.#count[leaf] ?? 0) - 1;
+    if (this.#length[base + at] === ESCAPE) this.#long.delete(this.#low[base + at] ?? 0);
+    for (let i = at; i < count; i++) {
+      this.#low[base + i] = this.#low[base + i + 1] ?? 0;
+      this.#length[base + i] = this.#length[base + i + 1] ?? 0;
+    }
+    this.#count[leaf] = count;
+    this.size -= 1;
+    const next = this.#next[leaf] ?? 0;
+    if (count === 0) this.#dropLeaf(leaf);
+    else if (count <= WIDTH / 4 && this.#mergeNext(leaf)) {
+      this.#refresh(leaf);
+      return;
+    } else this.#refresh(leaf);
+    if (at === count) this.#refresh(next);
+  }
+
+  /**
+   * The highest multiple of `align` where `size` units fit below `bound` and at or above `low`; -1 where there is none. The item above the
+   * hole is then the current one.
+   */
+  topDown(bound: number, low: number, size: number, align: number): number {
+    this.lowerBound(bound);
+    let leaf = this.#leaf;
+    let from = this.#at;
+    for (;;) {
+      const base = this.#scanDown(leaf, from, bound, low, size, align);
+      if (base !== undefined) return base;
+      leaf = this.#leafBefore(leaf, size, low);
+      if (leaf === 0) return -1;
+      from = (this.#count[leaf] ?? 0) - 1;
+    }
+  }
+
+  /** The lowest multiple of `align`, plus `offset`, where `size` units fit at or above `low` and below `bound`; -1 where there is none. */
+  bottomUp(low: number, bound: number, size: number, align: number, offset: number): number {
+    this.lowerBound(low);
+    let leaf = this.#leaf;
+    let from = this.#at;
+    for (;;) {
+      const count = this.#count[leaf] ?? 0;
+      for (let at = from; at < count; at++) {
+        const start = Math.max(low, this.#endBefore(leaf, at));
+        if (start >= bound) return -1;
+        const base = Math.ceil((start - offset) / align) * align + offset;
+        const end = Math.min(bound, this.#low[leaf * WIDTH + at] ?? 0);
+        if (base + size <= end) return base;
+      }
+      leaf = this.#leafAfter(leaf, size);
+      if (leaf === 0) return -1;
+      from = 0;
+    }
+  }
+
+  /** Looks at the holes below items `from` down to 0 of a leaf; -1 once `low` is reached. */
+  #scanDown(
+    leaf: number,
+    from: number,
+    bound: number,
+    low: number,
+    size: number,
+    align: number,
+  ): number | undefined {
+    const base = leaf * WIDTH;
+    for (let at = from; at >= 0; at--) {
+      const itemLow = this.#low[base + at] ?? 0;
+      const end = Math.min(itemLow, bound);
+      if (end <= low) return -1;
+      const start = this.#endBefore(leaf, at);
+      if (end - start < size) continue;
+      const found = Math.floor((end - size) / align) * align;
+      if (found < low) return -1;
+      if (found < start) continue;
+      this.#leaf = leaf;
+      this.#at = at;
+      return found;
+    }
+    return undefined;
+  }
+
+  /** End of the item before item `at`, across leaves; 0 before the first. */
+  #endBefore(leaf: number, at: number): number {
+    let slot = leaf * WIDTH + at - 1;
+    if (at === 0) {
+      const prev = this.#prev[leaf] ?? 0;
+      if (prev === 0) return 0;
+      slot = prev * WIDTH + (this.#count[prev] ?? 0) - 1;
+    }
+    return (this.#low[slot] ?? 0) + this.#lengthAt(slot);
+  }
+
+  #lengthAt(slot: number): number {
+    const length = this.#length[slot] ?? 0;
+    return length === ESCAPE ? (this.#long.get(this.#low[slot] ?? 0) ?? 0) : length;
+  }
+
+  #setLength(slot: number, low: number, length: number): void {
+    if (length >>> 0 === length && length !== ESCAPE) this.#length[slot] = length;
+    else {
+      this.#length[slot] = ESCAPE;
+      this.#long.set(low, length);
+    }
+  }
+
+  /** Goes to the leaf where `address` belongs. */
+  #descend(address: number): void {
+    let node = this.#root;
+    for (let height = this.#height; height > 0; height--) {
+      const base = node * WIDTH;
+      let low = 0;
+      let high = this.#childCount[node] ?? 0;
+      while (high - low > 1) {
+        const middle = (low + high) >>> 1;
+        if ((this.#key[base + middle] ?? 0) <= address) low = middle;
+        else high = middle;
+      }
+      node = this.#child[base + low] ?? 0;
+    }
+    this.#leaf = node;
+  }
+
+  /** The nearest leaf below `leaf` with a hole of `size`; 0 where none is left above `low`. */
+  #leafBefore(leaf: number, size: number, low: number): number {
+    let node = leaf;
+    let up = this.#up[leaf] ?? 0;
+    for (let height = 1; up !== 0; height++) {
+      const base = up * WIDTH;
+      for (let i = this.#indexIn(up, node) - 1; i >= 0; i--) {
+        if ((this.#key[base + i + 1] ?? 0) <= low) return 0;
+        if ((this.#gap[base + i] ?? 0) >= size) {
+          return this.#edgeLeaf(this.#child[base + i] ?? 0, height - 1, size, -1);
+        }
+      }
+      node = up;
+      up = this.#innerUp[up] ?? 0;
+    }
+    return 0;
+  }
+
+  /** The nearest leaf above `leaf` with a hole of `size`, or 0. */
+  #leafAfter(leaf: number, size: number): number {
+    let node = leaf;
+    let up = this.#up[leaf] ?? 0;
+    for (let height = 1; up !== 0; height++) {
+      const base = up * WIDTH;
+      const count = this.#childCount[up] ?? 0;
+      for (let i = this.#indexIn(up, node) + 1; i < count; i++) {
+        if ((this.#gap[base + i] ?? 0) >= size) {
+          return this.#edgeLeaf(this.#child[base + i] ?? 0, height - 1, size, 1);
+        }
+      }
+      node = up;
+      up = this.#innerUp[up] ?? 0;
+    }
+    return 0;
+  }
+
+  /** The last (step -1) or first (step 1) leaf below `node` with a hole of `size`. */
+  #edgeLeaf(from: number, height: number, size: number, step: 1 | -1): number {
+    let node = from;
+    for (let left = height; left > 0; left--) {
+      const base = node * WIDTH;
+      const count = this.#childCount[node] ?? 0;
+      let i = step === 1 ? 0 : count - 1;
+      while ((this.#gap[base + i] ?? 0) < size && i + step >= 0 && i + step < count) i += step;
+      node = this.#child[base + i] ?? 0;
+    }
+    return node;
+  }
+
+  #indexIn(up: number, node: number): number {
+    const base = up * WIDTH;
+    let i = 0;
+    while (this.#child[base + i] !== node) i += 1;
+    return i;
+  }
+
+  /** Recomputes the largest hole of a leaf and tells the nodes above, as far as it changes them. */
+  #refresh(leaf: number): void {
+    let up = this.#up[leaf] ?? 0;
+    if (leaf === 0 || up === 0) return;
+    let gap = 0;
+    let end = this.#endBefore(leaf, 0);
+    const first = leaf * WIDTH;
+    for (let slot = first, past = first + (this.#count[leaf] ?? 0); slot < past; slot++) {
+      const low = this.#low[slot] ?? 0;
+      if (low - end > gap) gap = low - end;
+      end = low + this.#lengthAt(slot);
+    }
+    let node = leaf;
+    while (up !== 0) {
+      const slot = up * WIDTH + this.#indexIn(up, node);
+      const before = this.#gap[slot] ?? 0;
+      if (before === gap) return;
+      this.#gap[slot] = gap;
+      gap = this.#largestGap(up);
+      node = up;
+      up = this.#innerUp[up] ?? 0;
+    }
+  }
+
+  #largestGap(inner: number): number {
+    let gap = 0;
+    const base = inner * WIDTH;
+    for (let i = base, past = base + (this.#childCount[inner] ?? 0); i < past; i++) {
+      const one = this.#gap[i] ?? 0;
+      if (one > gap) gap = one;
+    }
+    return gap;
+  }
+
+  #openSlot(leaf: number, at: number): void {
+    const base = leaf * WIDTH;
+    const count = this.#count[leaf] ?? 0;
+    for (let i = base + count; i > base + at; i--) {
+      this.#low[i] = this.#low[i - 1] ?? 0;
+      this.#length[i] = this.#length[i - 1] ?? 0;
+    }
+    this.#count[leaf] = count + 1;
+  }
+
+  /** Moves the items from `keep` on to a new leaf on the right. */
+  #splitLeaf(leaf: number, keep: number): number {
+    const right = this.#takeLeaf();
+    const count = this.#count[leaf] ?? 0;
+    this.#low.copyWithin(right * WIDTH, leaf * WIDTH + keep, leaf * WIDTH + count);
+    this.#length.copyWithin(right * WIDTH, leaf * WIDTH + keep, leaf * WIDTH + count);
+    this.#count[leaf] = keep;
+    this.#count[right] = count - keep;
+    const next = this.#next[leaf] ?? 0;
+    this.#next[right] = next;
+    this.#prev[right] = leaf;
+    this.#next[leaf] = right;
+    if (next !== 0) this.#prev[next] = right;
+    const up = this.#up[leaf] ?? 0;
+    const parent = this.#adopt(up, leaf, right, this.#low[right * WIDTH] ?? 0, 0);
+    this.#up[right] = parent;
+    this.#refresh(right);
+    return right;
+  }
+
+  /** Puts `right` after `left` below `up`; makes room and a new root where needed. Returns the parent of `right`. */
+  #adopt(up: number, left: number, right: number, key: number, height: number): number {
+    let parent = up;
+    if (parent === 0) {
+      parent = this.#takeInner();
+      this.#child[parent * WIDTH] = left;
+      this.#key[parent * WIDTH] = 0;
+      this.#childCount[parent] = 1;
+      this.#setUp(left, height, parent);
+      this.#gap[parent * WIDTH] = height === 0 ? 0 : this.#largestGap(left);
+      this.#root = parent;
+      this.#height = height + 1;
+      if (height === 0) this.#refresh(left);
+    } else if (this.#childCount[parent] === WIDTH) {
+      const half = this.#splitInner(parent, height + 1);
+      if ((this.#key[half * WIDTH] ?? 0) <= key) parent = half;
+    }
+    const base = parent * WIDTH;
+    const count = this.#childCount[parent] ?? 0;
+    const at = this.#indexIn(parent, left) + 1;
+    for (let i = base + count; i > base + at; i--) {
+      this.#child[i] = this.#child[i - 1] ?? 0;
+      this.#key[i] = this.#key[i - 1] ?? 0;
+      this.#gap[i] = this.#gap[i - 1] ?? 0;
+    }
+    this.#child[base + at] = right;
+    this.#key[base + at] = key;
+    this.#gap[base + at] = height === 0 ? -1 : this.#largestGap(right);
+    this.#childCount[parent] = count + 1;
+    return parent;
+  }
+
+  #splitInner(node: number, height: number): number {
+    const right = this.#takeInner();
+    const half = WIDTH / 2;
+    const from = node * WIDTH + half;
+    const to = right * WIDTH;
+    for (let i = 0; i < half; i++) {
+      const child = this.#child[from + i] ?? 0;
+      this.#child[to + i] = child;
+      this.#key[to + i] = this.#key[from + i] ?? 0;
+      this.#gap[to + i] = this.#gap[from + i] ?? 0;
+      this.#setUp(child, height - 1, right);
+    }
+    this.#childCount[node] = half;
+    this.#childCount[right] = half;
+    const up = this.#innerUp[node] ?? 0;
+    const parent = this.#adopt(up, node, right, this.#key[to] ?? 0, height);
+    this.#innerUp[right] = parent;
+    this.#refreshInner(node);
+    this.#refreshInner(right);
+    return right;
+  }
+
+  #refreshInner(from: number): void {
+    let node = from;
+    for (let up = this.#innerUp[node] ?? 0; up !== 0; up = this.#innerUp[node] ?? 0) {
+      this.#gap[up * WIDTH + this.#indexIn(up, node)] = this.#largestGap(node);
+      node = up;
+    }
+  }
+
+  #setUp(child: number, height: number, up: number): void {
+    if (height === 0) this.#up[child] = up;
+    else this.#innerUp[child] = up;
+  }
+
+  /** Appends the next leaf's items where both share a parent and fit comfortably. */
+  #mergeNext(leaf: number): boolean {
+    const next = this.#next[leaf] ?? 0;
+    const count = this.#count[leaf] ?? 0;
+    const more = this.#count[next] ?? 0;
+    if (next === 0 || this.#up[next] !== this.#up[leaf] || count + more > (WIDTH * 3) / 4) {
+      return false;
+    }
+    const to = leaf * WIDTH + count;
+    this.#low.copyWithin(to, next * WIDTH, next * WIDTH + more);
+    this.#length.copyWithin(to, next * WIDTH, next * WIDTH + more);
+    this.#count[leaf] = count + more;
+    this.#dropLeaf(next);
+    return true;
+  }
+
+  #dropLeaf(leaf: number): void {
+    const prev = this.#prev[leaf] ?? 0;
+    const next = this.#next[leaf] ?? 0;
+    if (prev !== 0) this.#next[prev] = next;
+    if (next !== 0) this.#prev[next] = prev;
+    const up = this.#up[leaf] ?? 0;
+    this.#count[leaf] = 0;
+    this.#up[leaf] = 0;
+    this.#next[leaf] = this.#freeLeaf;
+    this.#freeLeaf = leaf;
+    this.#orphan(up, leaf);
+  }
+
+  /** Takes a child out of its parent; an inner node without children goes too, and so does a root with one. */
+  #orphan(from: number, child: number): void {
+    let up = from;
+    let node = child;
+    for (;;) {
+      const base = up * WIDTH;
+      const count = (this.#childCount[up] ?? 0) - 1;
+      for (let i = base + this.#indexIn(up, node); i < base + count; i++) {
+        this.#child[i] = this.#child[i + 1] ?? 0;
+        this.#key[i] = this.#key[i + 1] ?? 0;
+        this.#gap[i] = this.#gap[i + 1] ?? 0;
+      }
+      this.#childCount[up] = count;
+      if (count > 0) break;
+      node = up;
+      up = this.#innerUp[node] ?? 0;
+      this.#giveInner(node);
+    }
+    this.#refreshInner(up);
+    while (this.#height > 0 && this.#childCount[this.#root] === 1) {
+      const only = this.#child[this.#root * WIDTH] ?? 0;
+      this.#giveInner(this.#root);
+      this.#root = only;
+      this.#height -= 1;
+      this.#setUp(only, this.#height, 0);
+    }
+  }
+
+  #takeLeaf(): number {
+    const leaf = this.#freeLeaf;
+    if (leaf !== 0) {
+      this.#freeLeaf = this.#next[leaf] ?? 0;
+      return leaf;
+    }
+    if (this.#leaves === this.#count.length) this.#growLeaves();
+    return this.#leaves++;
+  }
+
+  #growLeaves(): void {
+    const nodes = Math.ceil(grown((this.#leaves + 1) * WIDTH, this.#leaves * WIDTH) / WIDTH);
+    this.#low = enlarge(this.#low, new Float64Array(nodes * WIDTH));
+    this.#length = enlarge(this.#length, new Uint32Array(nodes * WIDTH));
+    this.#count = enlarge(this.#count, new Uint8Array(nodes));
+    this.#prev = enlarge(this.#prev, new Uint32Array(nodes));
+    this.#next = enlarge(this.#next, new Uint32Array(nodes));
+    this.#up = enlarge(this.#up, new Uint32Array(nodes));
+  }
+
+  #takeInner(): number {
+    const inner = this.#freeInner;
+    if (inner !== 0) {
+      this.#freeInner = this.#innerUp[inner] ?? 0;
+      this.#innerUp[inner] = 0;
+      return inner;
+    }
+    if (this.#inners === this.#childCount.length) {
+      const nodes = Math.ceil(grown((this.#inners + 1) * WIDTH, this.#inners * WIDTH) / WIDTH);
+      this.#key = enlarge(this.#key, new Float64Array(nodes * WIDTH));
+      this.#gap = enlarge(this.#gap, new Float64Array(nodes * WIDTH));
+      this.#child = enlarge(this.#child, new Uint32Array(nodes * WIDTH));
+      this.#childCount = enlarge(this.#childCount, new Uint8Array(nodes));
+      this.#innerUp = enlarge(this.#innerUp, new Uint32Array(nodes));
+    }
+    return this.#inners++;
+  }
+
+  #giveInner(inner: number): void {
+    this.#childCount[inner] = 0;
+    this.#innerUp[inner] = this.#freeInner;
+    this.#freeInner = inner;
+  }
+}
+
+function enlarge<T extends Float64Array | Uint32Array | Uint8Array>(from: T, to: T): T {
+  to.set(from);
+  return to;
+}
