@@ -1,3 +1,6 @@
 import { library } from "@peerbar/tsup-config";
 
-export default library();
+export default library(
+  { index: "src/index.ts", diagnostics: "src/diagnostics.ts" },
+  { external: [/^node:/] },
+);

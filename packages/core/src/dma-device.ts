@@ -42,9 +42,12 @@ export interface DmaMapper {
 export interface DmaCompletion {
   readonly status:
     | "ok"
-    /** Nobody claims the address (PCIe Unsupported Request). */
+    /**
+     * Nobody claims the address (PCIe Unsupported Request). That is also how it looks where a function or a bridge on the way has memory
+     * decode off, sleeps in D3, is being reset or is gone; and where the requester's bus mastering is off, so that nothing is sent.
+     */
     | "unsupported-request"
-    /** The completer refused: memory decode off, device in D3 or reset. */
+    /** A port refused: an ACS violation (source validation, translation blocking, egress control), or the completer's own abort. */
     | "completer-abort"
     /** Stopped at the IOMMU; a fault was recorded there. */
     | "iommu-fault";

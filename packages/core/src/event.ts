@@ -83,3 +83,12 @@ export type DmaBufEvent = {
 export interface EventSink {
   emit(event: DmaBufEvent): void;
 }
+
+/** One sink that passes every event to all of `sinks`, in that order. */
+export function combineSinks(...sinks: readonly EventSink[]): EventSink {
+  return {
+    emit(event: DmaBufEvent): void {
+      for (const sink of sinks) sink.emit(event);
+    },
+  };
+}

@@ -31,6 +31,7 @@ export { isDmaDirection } from "./dma-device.js";
 export type { DmaBufErrorCode, DmaBufErrorOptions, ErrnoName } from "./error.js";
 export { DmaBufError, errnos, isDmaBufError, ProtocolViolation } from "./error.js";
 export type { DmaBufEvent, DmaBufEvents, DmaBufEventType, EventSink } from "./event.js";
+export { combineSinks } from "./event.js";
 export type { ExporterOps } from "./exporter.js";
 export type { FdFlags, FdTableOptions, OpenFile, OtherFile } from "./fd-table.js";
 export { FdTable } from "./fd-table.js";
@@ -88,6 +89,8 @@ export type { Scheduler, Waiter, WaitKind, WaitPoint } from "./scheduler.js";
 export { defaultScheduler, MicrotaskScheduler } from "./scheduler.js";
 export type { SyncAccess } from "./sync-file.js";
 export { SyncFile } from "./sync-file.js";
+export type { ChromeTraceOptions, TraceEvent, TraceFile } from "./trace.js";
+export { ChromeTrace } from "./trace.js";
 export {
   DMA_BUF_IOCTL_EXPORT_SYNC_FILE,
   DMA_BUF_IOCTL_IMPORT_SYNC_FILE,
