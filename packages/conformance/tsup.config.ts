@@ -1,3 +1,7 @@
 import { library } from "@peerbar/tsup-config";
 
-export default library();
+export default library({
+  index: "src/index.ts",
+  reference: "src/reference/index.ts",
+  vitest: "src/vitest.ts",
+});

@@ -1,1 +1,18 @@
-export {};
+export type {
+  CaseResult,
+  CaseStatus,
+  ConformanceCase,
+  ConformanceReport,
+  Role,
+  Subject,
+} from "./case.js";
+export { ConformanceFailure, check, equal, expectErrno, expectViolation } from "./expect.js";
+export { exporterCases } from "./exporter/cases.js";
+export type { ExporterCapability, ExporterFixture, ExporterSubject } from "./exporter/fixture.js";
+export { MapperProbe, probeDevice } from "./mapper-probe.js";
+export type { TestApi, TestFunction } from "./register.js";
+export { registerSuite } from "./register.js";
+export { formatReport } from "./report.js";
+export type { RunOptions } from "./run.js";
+export { runSuite } from "./run.js";
+export { Turns } from "./turns.js";

@@ -1,0 +1,61 @@
+import { fromPfn, PAGE_BYTES, PAGE_SIZE, type PhysRange, physAddr, toPfn } from "@peerbar/core";
+
+/**
+ * Sparse physical memory, page by page: what the reference exporter shares and the suites' devices read and write.
+ * Addresses and lengths are bytes.
+ */
+export class PhysicalMemory {
+  readonly #pages = new Map<number, Uint8Array>();
+  #next: number;
+
+  /** @param base - address of the first page handed out. Below 4 GiB is left free, as for large BARs. */
+  constructor(base = 0x40_0000_0000n) {
+    this.#next = toPfn(base);
+  }
+
+  /** Fresh zeroed pages for `length` bytes; a page that nobody owns follows, so that an overrun is seen. */
+  allocate(length: bigint): PhysRange {
+    const pages = toPfn(length + PAGE_BYTES - 1n);
+    const first = this.#next;
+    this.#next += pages + 1;
+    for (let i = 0; i < pages; i++) this.#pages.set(first + i, new Uint8Array(PAGE_SIZE));
+    return { start: physAddr(fromPfn(first)), length };
+  }
+
+  /** Bytes of memory pages that were handed out. */
+  get size(): number {
+    return this.#pages.size * PAGE_SIZE;
+  }
+
+  /** Writes up to the first byte that is not there. @returns how many bytes were written. */
+  write(address: bigint, bytes: Uint8Array): number {
+    return this.#walk(address, bytes.length, (page, at, done, count) => {
+      page.set(bytes.subarray(done, done + count), at);
+    });
+  }
+
+  /** Reads up to the first byte that is not there. @returns how many bytes were read. */
+  read(address: bigint, into: Uint8Array): number {
+    return this.#walk(address, into.length, (page, at, done, count) => {
+      into.set(page.subarray(at, at + count), done);
+    });
+  }
+
+  #walk(
+    address: bigint,
+    length: number,
+    visit: (page: Uint8Array, at: number, done: number, count: number) => void,
+  ): number {
+    let done = 0;
+    while (done < length) {
+      const now = address + BigInt(done);
+      const page = this.#pages.get(toPfn(now));
+      if (page === undefined) break;
+      const at = Number(now & (PAGE_BYTES - 1n));
+      const count = Math.min(PAGE_SIZE - at, length - done);
+      visit(page, at, done, count);
+      done += count;
+    }
+    return done;
+  }
+}
