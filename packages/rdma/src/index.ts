@@ -1,1 +1,16 @@
-export {};
+export { MrAccess } from "./access.js";
+export type { WcOpcode, WcStatusName, WorkCompletion } from "./completion.js";
+export { WcStatus } from "./completion.js";
+export type { LocalData, Sge } from "./local-data.js";
+export type { MemoryRegion } from "./memory-region.js";
+export type { MrOptions, MrRequest, MrTranslation, ReregRequest } from "./mr-request.js";
+export type { PageEntries } from "./page-size.js";
+export { findBestPageSize } from "./page-size.js";
+export type { Pd } from "./pd.js";
+export type { MrMode, ProviderProfile } from "./profile.js";
+export { pageSizes, softProfile } from "./profile.js";
+export type { QpState, QueuePair, QueuePairOptions, RemoteRequest } from "./queue-pair.js";
+export type { RdmaDeviceOptions } from "./rdma-device.js";
+export { RdmaDevice } from "./rdma-device.js";
+export type { RevokeCallback, UmemRequest } from "./umem.js";
+export { DmaBufUmem } from "./umem.js";

@@ -1,0 +1,274 @@
+import {
+  asyncDispose,
+  type DmaBuf,
+  DmaBufError,
+  type DmaDevice,
+  type EventSink,
+  hex,
+  type Scheduler,
+} from "@peerbar/core";
+import { checkAccess } from "./access.js";
+import type { Backing, BackingParams } from "./backing.js";
+import { DynamicBacking } from "./dynamic-backing.js";
+import type {} from "./event.js";
+import type { MrOptions, MrRequest, MrTranslation, ReregRequest } from "./mr-request.js";
+import type { Pd } from "./pd.js";
+import { type Adopt, PinnedBacking } from "./pinned-backing.js";
+import type { MrMode, ProviderProfile } from "./profile.js";
+
+/** What a region needs of its device. */
+export interface MrHost {
+  readonly name: string;
+  readonly profile: ProviderProfile;
+  readonly scheduler: Scheduler;
+  readonly events: EventSink | undefined;
+  /** Who maps for that mode. @throws DmaBufError EINVAL where the device has no data-direct function. */
+  dmaDevice(mode: MrMode): DmaDevice;
+  /** A key for the region. @throws DmaBufError ENOMEM. */
+  addKey(mr: MemoryRegion): number;
+  /** The key may be used again from now on. */
+  removeKey(key: number): void;
+  /** Takes the translation out of the hardware; a failure asks for a device reset (rdma-umem R27). */
+  invalidateHardware(mr: MemoryRegion): void;
+}
+
+/** A stretch of addresses under one memory key. */
+export interface MrSpan {
+  readonly iova: bigint;
+  readonly length: bigint;
+}
+
+/**
+ * A memory region over a dma-buf slice. Made by `Pd.regDmaBufMr`, ended by {@link MemoryRegion.dereg}; the buffer's own handle may be closed
+ * meanwhile (rdma-umem R32). After a revoke it is dead but keeps its key (rdma-umem R17).
+ */
+export class MemoryRegion implements AsyncDisposable {
+  readonly mode: MrMode;
+  readonly #host: MrHost;
+  #pd: Pd;
+  #access: number;
+  #key: number | undefined;
+  #span: MrSpan;
+  #backing: Backing | undefined;
+  #deregistering: Promise<void> | undefined;
+
+  private constructor(host: MrHost, pd: Pd, mode: MrMode, request: MrRequest) {
+    this.#host = host;
+    this.#pd = pd;
+    this.mode = mode;
+    this.#access = request.access;
+    this.#span = { iova: request.iova, length: request.length };
+  }
+
+  /** @internal `Pd.regDmaBufMr`. */
+  static async register(
+    host: MrHost,
+    pd: Pd,
+    buffer: DmaBuf,
+    request: MrRequest,
+    mode: MrMode,
+    options?: MrOptions,
+  ): Promise<MemoryRegion> {
+    const mr = new MemoryRegion(host, pd, mode, request);
+    const adopt = (): void => {
+      mr.#key = host.addKey(mr);
+    };
+    try {
+      mr.#backing = await mr.#open({ buffer, ...request }, adopt, options);
+    } catch (error) {
+      if (mr.#key !== undefined) host.removeKey(mr.#key);
+      throw error;
+    }
+    host.events?.emit({
+      type: "rdma-reg-mr",
+      device: host.name,
+      buffer: buffer.label,
+      key: mr.lkey,
+      mode,
+      ...mr.#span,
+    });
+    return mr;
+  }
+
+  /** Key for local work requests. */
+  get lkey(): number {
+    return this.#key ?? 0;
+  }
+
+  /** Key for remote work requests: the same number, as on mlx5 and irdma. */
+  get rkey(): number {
+    return this.lkey;
+  }
+
+  get pd(): Pd {
+    return this.#pd;
+  }
+
+  /** `MrAccess` bits. */
+  get access(): number {
+    return this.#access;
+  }
+
+  /** Address of the first byte in work requests. */
+  get iova(): bigint {
+    return this.#span.iova;
+  }
+
+  /** Bytes. */
+  get length(): bigint {
+    return this.#span.length;
+  }
+
+  /** What the hardware table was built with, in bytes; undefined while there is no translation. */
+  get pageSize(): bigint | undefined {
+    return this.#backing?.translation?.pageSize;
+  }
+
+  /** Entries of the DMA list it uses now; 0 while there is no translation. */
+  get entries(): number {
+    return this.#backing?.translation?.entries ?? 0;
+  }
+
+  /** `live`: DMA works, for a dynamic region after a fault if need be. `revoked`: dead, key taken. `deregistered`: gone. */
+  get state(): "live" | "revoked" | "deregistered" {
+    if (this.#deregistering !== undefined) return "deregistered";
+    return this.#backing?.revoked === true ? "revoked" : "live";
+  }
+
+  /** @internal What the data path works with; undefined once deregistered. */
+  get backing(): Backing | undefined {
+    return this.#deregistering === undefined ? this.#backing : undefined;
+  }
+
+  /**
+   * `ibv_dereg_mr`: hardware and mapping end first, the key is free last (rdma-umem R28). Waits for the reservation and for DMA in flight. The
+   * second call waits for the first.
+   */
+  dereg(): Promise<void> {
+    this.#deregistering ??= this.#dereg();
+    return this.#deregistering;
+  }
+
+  async [asyncDispose](): Promise<void> {
+    await this.dereg();
+  }
+
+  /**
+   * `ibv_rereg_mr`: other access flags, or other memory under the same key. The new memory is taken before the old is let go, so that a
+   * failure changes nothing; irdma does it the other way round and is left with a dead region (rdma-umem R29).
+   *
+   * @throws DmaBufError EINVAL for a revoked region without new memory, as registration otherwise.
+   */
+  async rereg(request: ReregRequest, options?: MrOptions): Promise<void> {
+    const old = this.#live("rdma.reregMr");
+    const { translation, access: flags = this.#access, pd = this.#pd } = request;
+    if (pd.device !== this.#pd.device) {
+      throw new DmaBufError("EINVAL", "rdma.reregMr", "a domain of another device");
+    }
+    checkAccess(flags, "rdma.reregMr");
+    if (translation === undefined) {
+      await this.#reregInPlace(old, flags, pd, options);
+      return;
+    }
+    checkPageOffset(translation, "rdma.reregMr");
+    const fresh = await this.#open({ ...translation, access: flags }, () => undefined, options);
+    if (this.#deregistering !== undefined) {
+      await fresh.release();
+      this.#live("rdma.reregMr");
+    }
+    this.#backing = fresh;
+    this.#use(flags, pd);
+    this.#span = { iova: translation.iova, length: translation.length };
+    // Without the reservation: the release takes it itself (known-bugs B35).
+    await old.release();
+  }
+
+  /** Changes flags and domain of memory that stays. A dead mapping must not come back to life (rdma-umem R29, known-bugs B34). */
+  async #reregInPlace(old: Backing, flags: number, pd: Pd, options?: MrOptions): Promise<void> {
+    const held = await old.params.buffer.reservation.lock(options);
+    try {
+      this.#live("rdma.reregMr");
+      if (old.revoked) {
+        throw new DmaBufError("EINVAL", "rdma.reregMr", "the region was revoked", {
+          hint: "pass new memory, or deregister it",
+          rule: "rdma-umem R29",
+        });
+      }
+      this.#use(flags, pd);
+    } finally {
+      held.release();
+    }
+  }
+
+  #use(flags: number, pd: Pd): void {
+    this.#access = flags;
+    this.#pd.forget(this);
+    this.#pd = pd;
+    pd.adopt(this);
+  }
+
+  async #dereg(): Promise<void> {
+    await this.#backing?.release();
+    if (this.#key === undefined) return;
+    this.#host.removeKey(this.#key);
+    this.#host.events?.emit({ type: "rdma-dereg-mr", device: this.#host.name, key: this.#key });
+  }
+
+  #open(
+    memory: MrTranslation & { readonly access: number },
+    adopt: Adopt,
+    options?: MrOptions,
+  ): Promise<Backing> {
+    const { profile, scheduler } = this.#host;
+    const params: BackingParams = {
+      ...memory,
+      device: this.#host.dmaDevice(this.mode),
+      profile,
+      scheduler,
+      onInvalidate: (why) => {
+        this.#onInvalidate(why);
+      },
+      onFault: (pageSize) => {
+        this.#host.events?.emit({
+          type: "rdma-page-fault",
+          device: this.#host.name,
+          key: this.lkey,
+          pageSize,
+        });
+      },
+    };
+    if (this.mode === "dynamic") return DynamicBacking.open(params, adopt, options);
+    if (this.mode === "pinned-revocable") return PinnedBacking.revocable(params, adopt, options);
+    return PinnedBacking.unrevocable(params, adopt, options);
+  }
+
+  #onInvalidate(why: "revoked" | "zapped"): void {
+    this.#host.invalidateHardware(this);
+    this.#host.events?.emit({
+      type: why === "revoked" ? "rdma-mr-revoked" : "rdma-mr-zapped",
+      device: this.#host.name,
+      key: this.lkey,
+    });
+  }
+
+  #live(syscall: string): Backing {
+    if (this.#deregistering !== undefined || this.#backing === undefined) {
+      throw new DmaBufError("EBADF", syscall, "the region is deregistered");
+    }
+    return this.#backing;
+  }
+}
+
+/** The device's pages need offset and IOVA to agree below a page (rdma-umem R30). */
+export function checkPageOffset(
+  { offset, iova }: { readonly offset: bigint; readonly iova: bigint },
+  syscall: string,
+): void {
+  if (((offset ^ iova) & 0xfffn) === 0n) return;
+  throw new DmaBufError(
+    "EINVAL",
+    syscall,
+    `offset ${hex(offset)} and iova ${hex(iova)} differ in their low 12 bits`,
+    { rule: "rdma-umem R30" },
+  );
+}

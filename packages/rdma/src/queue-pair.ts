@@ -1,0 +1,273 @@
+import { DmaBufError, dispose } from "@peerbar/core";
+import { MrAccess } from "./access.js";
+import type { WcOpcode, WcStatusName, WorkCompletion } from "./completion.js";
+import { accessRegion, gather, type LocalData, localLength, scatter } from "./local-data.js";
+import type { Pd } from "./pd.js";
+import { type Receive, ReceiveQueue } from "./receive-queue.js";
+import { BURST_BYTES, type DmaResult } from "./region-dma.js";
+
+export interface QueuePairOptions {
+  /** Work requests that may wait in the send queue. */
+  readonly maxSendWr?: number;
+  /** What a send does while the peer has posted no receive: wait without end (`rnr_retry` 7), or fail at once (0). */
+  readonly rnrRetry?: "infinite" | "none";
+}
+
+/** RDMA write and read: where the peer's memory is. */
+export interface RemoteRequest {
+  readonly local: LocalData;
+  /** Address in the peer's region, by its IOVA. */
+  readonly remoteAddr: bigint;
+  readonly rkey: number;
+}
+
+/** `reset`: not connected. `ready`: ready to send. `error`: every request is flushed until {@link QueuePair.reset}. */
+export type QpState = "reset" | "ready" | "error" | "destroyed";
+
+interface Outcome {
+  readonly status: WcStatusName;
+  readonly bytes: number;
+  readonly detail?: string | undefined;
+}
+
+const DEFAULT_SEND_WR = 1024;
+
+/**
+ * A reliable connected queue pair of the software device. Requests run in order, one at a time; the promise of each gives its completion and
+ * never rejects for what happens on the wires. The first error puts both ends into the error state, as the hardware does.
+ */
+export class QueuePair implements Disposable {
+  readonly pd: Pd;
+  /** Number on its device, from 1. */
+  readonly number: number;
+  readonly #maxSendWr: number;
+  readonly #rnrRetry: "infinite" | "none";
+  readonly #onDestroy: (pair: QueuePair) => void;
+  readonly #receives = new ReceiveQueue();
+  #state: QpState = "reset";
+  #peer: QueuePair | undefined;
+  #tail: Promise<unknown> = Promise.resolve();
+  #queued = 0;
+
+  /** @internal Made by `Pd.createQp`. */
+  constructor(
+    pd: Pd,
+    number: number,
+    options: QueuePairOptions,
+    onDestroy: (pair: QueuePair) => void,
+  ) {
+    if (pd.device.fn.engine === undefined) {
+      throw new DmaBufError("EOPNOTSUPP", "rdma.createQp", `${pd.device.name} has no DMA engine`);
+    }
+    this.pd = pd;
+    this.number = number;
+    this.#maxSendWr = options.maxSendWr ?? DEFAULT_SEND_WR;
+    this.#rnrRetry = options.rnrRetry ?? "infinite";
+    this.#onDestroy = onDestroy;
+  }
+
+  get state(): QpState {
+    return this.#state;
+  }
+
+  /**
+   * Connects both ends: of one device (loopback, also with itself), of two devices, or of two machines.
+   *
+   * @throws DmaBufError EINVAL unless both are in the reset state.
+   */
+  connect(peer: QueuePair): void {
+    if (this.#state !== "reset" || peer.#state !== "reset") {
+      throw new DmaBufError(
+        "EINVAL",
+        "rdma.connectQp",
+        `the ends are in state ${this.#state} and ${peer.#state}`,
+        { hint: "reset() both first" },
+      );
+    }
+    this.#peer = peer;
+    peer.#peer = this;
+    this.#state = "ready";
+    peer.#state = "ready";
+  }
+
+  /** Back to the start, with empty queues: the way out of the error state. @throws DmaBufError EINVAL once destroyed. */
+  reset(): void {
+    if (this.#state === "destroyed") {
+      throw new DmaBufError("EINVAL", "rdma.resetQp", "the queue pair is destroyed");
+    }
+    this.#receives.flush();
+    this.#peer = undefined;
+    this.#state = "reset";
+  }
+
+  /** Writes local bytes into the peer's region. @throws DmaBufError EINVAL not connected, ENOMEM where the send queue is full. */
+  postWrite(request: RemoteRequest): Promise<WorkCompletion> {
+    return this.#post("rdma-write", (peer) => this.#write(peer, request));
+  }
+
+  /** Reads the peer's region into local memory. @throws DmaBufError as {@link postWrite}. */
+  postRead(request: RemoteRequest): Promise<WorkCompletion> {
+    return this.#post("rdma-read", (peer) => this.#read(peer, request));
+  }
+
+  /** Sends local bytes into the peer's next posted receive. @throws DmaBufError as {@link postWrite}. */
+  postSend(local: LocalData): Promise<WorkCompletion> {
+    return this.#post("send", (peer) => this.#send(peer, local));
+  }
+
+  /** Offers local memory to the peer's sends, in order. Flushed in the error state. */
+  async postReceive(local: LocalData): Promise<WorkCompletion> {
+    if (this.#state === "destroyed") {
+      throw new DmaBufError("EINVAL", "rdma.postReceive", "the queue pair is destroyed");
+    }
+    const outcome: Outcome =
+      this.#state === "error"
+        ? { status: "flush-error", bytes: 0 }
+        : await this.#receives.post(local);
+    return this.#complete("receive", outcome);
+  }
+
+  /** Flushes what is queued and ends the queue pair. Destroying twice is harmless. */
+  destroy(): void {
+    if (this.#state === "destroyed") return;
+    this.#state = "destroyed";
+    this.#peer = undefined;
+    this.#receives.flush();
+    this.#onDestroy(this);
+  }
+
+  [dispose](): void {
+    this.destroy();
+  }
+
+  async #post(
+    opcode: WcOpcode,
+    run: (peer: QueuePair) => Promise<Outcome>,
+  ): Promise<WorkCompletion> {
+    if (this.#state === "reset" || this.#state === "destroyed") {
+      throw new DmaBufError("EINVAL", `rdma.${opcode}`, `the queue pair is in ${this.#state}`, {
+        hint: "connect() it first",
+      });
+    }
+    if (this.#queued >= this.#maxSendWr) {
+      throw new DmaBufError("ENOMEM", `rdma.${opcode}`, `${this.#queued} requests are queued`, {
+        hint: "wait for completions",
+      });
+    }
+    this.#queued += 1;
+    const done = this.#tail.then(() => this.#execute(run));
+    this.#tail = done;
+    const outcome = await done;
+    this.#queued -= 1;
+    return this.#complete(opcode, outcome);
+  }
+
+  async #execute(run: (peer: QueuePair) => Promise<Outcome>): Promise<Outcome> {
+    const peer = this.#peer;
+    if (this.#state !== "ready" || peer === undefined) return { status: "flush-error", bytes: 0 };
+    if (peer.#state !== "ready") return this.#fail(peer, "retry-exceeded", 0, "no answer");
+    await this.pd.device.scheduler.yield({ kind: "latency", on: `${this.pd.device.name}.qp` });
+    const outcome = await run(peer);
+    if (outcome.status !== "success") this.#break(peer);
+    return outcome;
+  }
+
+  async #write(peer: QueuePair, { local, remoteAddr, rkey }: RemoteRequest): Promise<Outcome> {
+    return this.#bursts(localLength(local), async (at, burst) => {
+      const fetched = await gather(this.pd, local, at, burst);
+      if (!fetched.ok) return localFailure(fetched, at);
+      const put = await peer.#remote(rkey, remoteAddr + BigInt(at), burst, "write");
+      return put.ok ? undefined : remoteFailure(put, at);
+    });
+  }
+
+  async #read(peer: QueuePair, { local, remoteAddr, rkey }: RemoteRequest): Promise<Outcome> {
+    return this.#bursts(localLength(local), async (at, burst) => {
+      const fetched = await peer.#remote(rkey, remoteAddr + BigInt(at), burst, "read");
+      if (!fetched.ok) return remoteFailure({ ...fetched, moved: 0 }, at);
+      const put = await scatter(this.pd, local, at, burst);
+      return put.ok ? undefined : localFailure(put, at);
+    });
+  }
+
+  async #send(peer: QueuePair, local: LocalData): Promise<Outcome> {
+    if (peer.#receives.empty && this.#rnrRetry === "none") {
+      return { status: "receiver-not-ready", bytes: 0, detail: "the peer has posted no receive" };
+    }
+    const receive = await peer.#receives.take();
+    if (receive === undefined) return { status: "retry-exceeded", bytes: 0, detail: "no answer" };
+    if (this.#state !== "ready") {
+      peer.#receives.giveBack(receive);
+      return { status: "flush-error", bytes: 0 };
+    }
+    const length = localLength(local);
+    if (length > localLength(receive.local)) {
+      receive.done({ status: "local-length-error", bytes: 0 });
+      return { status: "remote-invalid-request", bytes: 0, detail: "longer than the receive" };
+    }
+    const outcome = await this.#bursts(length, async (at, burst) => {
+      const fetched = await gather(this.pd, local, at, burst);
+      if (!fetched.ok) return localFailure(fetched, at);
+      return peer.#receive(receive, at, burst);
+    });
+    receive.done(outcome.status === "success" ? outcome : { status: "flush-error", bytes: 0 });
+    return outcome;
+  }
+
+  /** The receiving side of one burst of a send. */
+  async #receive(receive: Receive, at: number, burst: Uint8Array): Promise<Outcome | undefined> {
+    const put = await scatter(this.pd, receive.local, at, burst);
+    if (put.ok) return undefined;
+    receive.done(localFailure(put, at));
+    return { status: "remote-operation-error", bytes: at, detail: put.detail };
+  }
+
+  /** The responder: checks the key against its own device and domain, then moves the bytes. */
+  #remote(rkey: number, address: bigint, bytes: Uint8Array, kind: "read" | "write") {
+    const access = kind === "write" ? MrAccess.REMOTE_WRITE : MrAccess.REMOTE_READ;
+    return accessRegion(this.pd.device.region(rkey), this.pd, address, bytes, access, kind);
+  }
+
+  /** Runs `move` over the message in bursts; a revoke in between stops it at the next one. */
+  async #bursts(
+    length: number,
+    move: (at: number, burst: Uint8Array) => Promise<Outcome | undefined>,
+  ): Promise<Outcome> {
+    const scratch = new Uint8Array(Math.min(length, BURST_BYTES));
+    for (let at = 0; at < length; at += BURST_BYTES) {
+      if (this.#state !== "ready") return { status: "flush-error", bytes: at };
+      const failure = await move(at, scratch.subarray(0, Math.min(BURST_BYTES, length - at)));
+      if (failure !== undefined) return failure;
+    }
+    return { status: "success", bytes: length };
+  }
+
+  #fail(peer: QueuePair, status: WcStatusName, bytes: number, detail: string): Outcome {
+    this.#break(peer);
+    return { status, bytes, detail };
+  }
+
+  #break(peer: QueuePair): void {
+    for (const pair of [this, peer]) {
+      if (pair.#state !== "ready") continue;
+      pair.#state = "error";
+      pair.#receives.flush();
+    }
+  }
+
+  #complete(opcode: WcOpcode, { status, bytes, detail }: Outcome): WorkCompletion {
+    const { events, name } = this.pd.device;
+    events?.emit({ type: "rdma-completion", device: name, qp: this.number, opcode, status });
+    return { opcode, status, qp: this.number, bytes, detail };
+  }
+}
+
+function localFailure(result: DmaResult & { readonly ok: false }, at: number): Outcome {
+  const status = result.why === "protection" ? "local-protection-error" : "local-operation-error";
+  return { status, bytes: at, detail: result.detail };
+}
+
+function remoteFailure(result: DmaResult & { readonly ok: false }, at: number): Outcome {
+  const status = result.why === "protection" ? "remote-access-error" : "remote-operation-error";
+  return { status, bytes: at + result.moved, detail: result.detail };
+}
