@@ -1,3 +1,7 @@
 import { library } from "@peerbar/tsup-config";
 
-export default library();
+// `platform: node` keeps the node: imports of the ./node entry; the other entry has none.
+export default library(
+  { index: "src/index.ts", node: "src/node.ts" },
+  { platform: "node", splitting: true },
+);

@@ -61,7 +61,7 @@ export function assemble(
   return new PciTopology({
     functions,
     hostBridges,
-    source: { ...options.source, warnings },
+    source: { ...options.source, warnings: [...new Set(warnings)] },
     machine: options.machine,
     iommuGroups: options.iommuGroups ?? [],
   });

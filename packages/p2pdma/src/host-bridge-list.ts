@@ -1,4 +1,5 @@
 import type { PciTopology } from "./pci-topology.js";
+import type { PciFunctionInfo } from "./topology.js";
 
 /**
  * Host bridges that the kernel trusts to pass peer-to-peer traffic, by the ID of the first device on the root bus.
@@ -104,11 +105,12 @@ export function judgeHostBridge(topology: PciTopology, hostBridge: number): Host
   if (first === undefined) return verdict(false, `root bus ${root} has no device`);
   const { vendorId, deviceId } = first;
   if (vendorId === undefined || deviceId === undefined) {
-    // Names resolve to IDs for every device on the list, so a name without an ID of the list's vendors is none of them.
-    if (first.name !== undefined && first.name !== "") {
-      return verdict(false, `${first.address} (${first.name}) is none of the listed devices`);
-    }
-    return verdict(undefined, `the input shows no IDs of ${first.address}`);
+    const known = judgeByName(first);
+    const named = first.name ?? "no name";
+    if (known === undefined)
+      return verdict(undefined, `the ID of ${first.address} (${named}) is not shown`);
+    const sentence = known ? "is on the list" : "is none of the listed devices";
+    return verdict(known, `${first.address} (${named}) ${sentence}`);
   }
   const id = `${hex4(vendorId)}:${hex4(deviceId)}`;
   const entry = findListed(vendorId, deviceId);
@@ -127,6 +129,22 @@ export function judgeHostBridge(topology: PciTopology, hostBridge: number): Host
     );
   }
   return verdict(true, `${first.address} (${id}, ${entry.title}) is on the list`, entry.sameOnly);
+}
+
+/**
+ * Without an ID: names of the list's devices resolve to IDs, so another name is another device. Not so for accelerators, which later
+ * editions of pci.ids may name in ways not known here.
+ */
+function judgeByName(first: PciFunctionInfo): boolean | undefined {
+  if (first.name === undefined || first.name === "") return undefined;
+  const { vendorId } = first;
+  if (vendorId === undefined) return false;
+  const entries = hostBridgeList.filter((entry) => entry.vendorId === vendorId);
+  if (entries.length === 0) return false;
+  if (entries.some((entry) => entry.deviceId === undefined)) return true;
+  const kind = first.classCode === undefined ? undefined : first.classCode >>> 8;
+  const accelerator = kind === undefined || kind === 0x0880 || kind === 0x0b40 || kind === 0x1200;
+  return accelerator && first.slot === 0 && first.fn === 0 ? undefined : false;
 }
 
 /**

@@ -1,20 +1,32 @@
 export type { PciAddress } from "./address.js";
 export { formatPciAddress, parsePciAddress } from "./address.js";
+export { CAPTURE_KIND, CAPTURE_SCHEMA_VERSION, parseCapture, toCapture } from "./capture.js";
+export type { ConfigBar, DecodedConfig, DecodeOptions } from "./config-space.js";
+export { decodeConfigSpace } from "./config-space.js";
 export type { InferredCpu } from "./cpu.js";
 export { cpuSupportsP2pdma, inferCpu } from "./cpu.js";
 export type { MapType, P2pdmaDecision, P2pdmaProvider, PathStep } from "./decision.js";
 export { mapTypeCodes } from "./decision.js";
 export type { ServerOptions } from "./generate/server.js";
 export { generateServer } from "./generate/server.js";
+export { shippedCaptures } from "./generate/shipped.js";
 export type { HostBridgeListEntry, HostBridgeVerdict } from "./host-bridge-list.js";
 export { findListed, hostBridgeList, judgeHostBridge } from "./host-bridge-list.js";
 export type { IommuGroups } from "./iommu-groups.js";
 export { computeIommuGroups } from "./iommu-groups.js";
+export { matrix, PairMatrix } from "./matrix.js";
 export type { P2pdmaOptions } from "./p2pdma.js";
 export { P2pdma } from "./p2pdma.js";
+export type { ParseOptions } from "./parse.js";
+export { parseTopology } from "./parse.js";
 export { ParseError } from "./parse-error.js";
+export { PCI_IDS_VERSION } from "./pci-names.js";
 export type { FunctionRef, PciTopologyData } from "./pci-topology.js";
 export { PciTopology } from "./pci-topology.js";
+export type { SysfsOptions } from "./sysfs.js";
+export { parseSysfs } from "./sysfs.js";
+export type { SysfsEntry, SysfsTree } from "./sysfs-tree.js";
+export { MapSysfsTree } from "./sysfs-tree.js";
 export type {
   AcsInfo,
   BridgeBuses,

@@ -23,6 +23,12 @@ export function inferRootComplete(
   const wholeListing = [...rootMembers.values()].some(
     (list) => list[0]?.bus === 0 && isWholeBusZero(list),
   );
+  // A bridge whose bus numbers are not shown may own any bus of its domain.
+  const unnumbered = new Set(
+    records
+      .filter((record) => record.headerType === 1 && record.busNumbers === undefined)
+      .map((record) => record.domain),
+  );
   const firstListed = headTruncated ? records[0] : undefined;
   return (members) => {
     const functions = members.flatMap((index) => records[index] ?? []);
@@ -33,7 +39,7 @@ export function inferRootComplete(
     if (functions.some(isBehindPort)) return false;
     if (first.bus === 0) return isWholeBusZero(functions);
     if (isDeviceZero(first) && functions.some(isRootComplexFunction)) return true;
-    return wholeListing;
+    return wholeListing && !unnumbered.has(first.domain);
   };
 }
 

@@ -34,6 +34,8 @@ export interface ServerOptions {
   readonly gpuBarLength?: bigint;
   /** Added to CPU physical addresses for bus addresses; x86 has 0. Default 0. */
   readonly busOffset?: bigint;
+  /** Name of the machine: `source.name`. Default `generated server`. */
+  readonly name?: string;
   /** Changes bus numbers and the order of devices below the switches. Default 0. */
   readonly seed?: number;
 }
@@ -136,7 +138,7 @@ export function finish(roots: readonly RootSpec[], options: ServerOptions): PciT
   );
   const cpu = options.cpu ?? "intel";
   const parts = {
-    source: { format: "generated" as const, name: "generated server", missing: [] },
+    source: { format: "generated" as const, name: options.name ?? "generated server", missing: [] },
     machine: { cpu, cpuEvidence: "generated as such" },
     roots: known,
   };

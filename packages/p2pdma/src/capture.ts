@@ -1,0 +1,111 @@
+import { hex } from "@peerbar/core";
+import type { PciTopology } from "./pci-topology.js";
+import type { AcsInfo, BridgeWindow, PciBarInfo, PciFunctionInfo } from "./topology.js";
+
+export { parseCapture } from "./capture-parse.js";
+
+/** The only version so far. */
+export const CAPTURE_SCHEMA_VERSION = 1;
+export const CAPTURE_KIND = "peerbar-capture";
+
+function hexId(value: number | undefined, digits: number): string | null {
+  return value === undefined ? null : `0x${value.toString(16).padStart(digits, "0")}`;
+}
+
+function acsText(acs: AcsInfo): unknown {
+  if (acs.state === "none") return "none";
+  if (acs.state === "unknown") return { unknown: acs.why };
+  return { control: hexId(acs.control, 4), capability: hexId(acs.capability, 4) };
+}
+
+function windowText(window: BridgeWindow): readonly string[] {
+  return [window.kind, hex(window.first), hex(window.last)];
+}
+
+function barText(bar: PciBarInfo): unknown {
+  return {
+    index: bar.index,
+    kind: bar.kind,
+    start: hex(bar.start),
+    ...(bar.busStart === bar.start ? {} : { busStart: hex(bar.busStart) }),
+    ...(bar.length === undefined ? {} : { length: hex(bar.length) }),
+    ...(bar.is64Bit ? { is64Bit: true } : {}),
+    ...(bar.prefetchable ? { prefetchable: true } : {}),
+    ...(bar.indexInferred === true ? { indexInferred: true } : {}),
+  };
+}
+
+/** One function as JSON; what is unknown is left out, so that a capture says as little as it knows. */
+function functionText(fn: PciFunctionInfo, topology: PciTopology): Record<string, unknown> {
+  const parent = topology.functions[fn.parent];
+  const physfn = topology.functions[fn.physfn];
+  const host = topology.hostBridges[fn.hostBridge];
+  const buses = fn.busNumbers;
+  const entries: Record<string, unknown> = {
+    address: fn.address,
+    vendorId: hexId(fn.vendorId, 4),
+    deviceId: hexId(fn.deviceId, 4),
+    classCode: hexId(fn.classCode, 6),
+    name: fn.name,
+    headerType: fn.headerType,
+    portType: fn.portType,
+    acs: acsText(fn.acs),
+    parent: parent?.address,
+    hiddenUpstream: fn.hiddenUpstream,
+    physfn: physfn?.address,
+    // Only where it is another bus than the function's own.
+    rootBus:
+      fn.parent < 0 && fn.physfn < 0 && host !== undefined && host.bus !== fn.bus
+        ? host.bus
+        : undefined,
+    busNumbers:
+      buses === undefined ? undefined : [buses.primary, buses.secondary, buses.subordinate],
+    windows: fn.windows.length === 0 ? undefined : fn.windows.map(windowText),
+    bars:
+      fn.bars.length === 0
+        ? undefined
+        : fn.bars.map((bar) => (bar === undefined ? null : barText(bar))),
+    memoryEnabled: fn.memoryEnabled,
+    numaNode: fn.numaNode,
+    iommuGroup: fn.iommuGroup,
+    driver: fn.driver,
+    link:
+      fn.link === undefined
+        ? undefined
+        : [
+            fn.link.speed ?? null,
+            fn.link.width ?? null,
+            fn.link.maxSpeed ?? null,
+            fn.link.maxWidth ?? null,
+          ],
+    deviceNames: fn.deviceNames.length === 0 ? undefined : fn.deviceNames,
+  };
+  return Object.fromEntries(
+    Object.entries(entries).filter(([, value]) => value !== undefined && value !== null),
+  );
+}
+
+/**
+ * A capture of a topology as JSON text: lossless ({@link parseCapture} gives the same topology), deterministic, one function a line
+ * so that diffs read well. It holds no serial numbers: the topology has none.
+ */
+export function toCapture(topology: PciTopology): string {
+  const { source, machine, iommuGroups, hostBridges } = topology;
+  const list = (items: readonly unknown[]): string =>
+    items.length === 0
+      ? "[]"
+      : `[\n${items.map((item) => `    ${JSON.stringify(item)}`).join(",\n")}\n  ]`;
+  const parts: (readonly [string, string])[] = [
+    ["schemaVersion", CAPTURE_SCHEMA_VERSION.toString()],
+    ["kind", JSON.stringify(CAPTURE_KIND)],
+    ["source", JSON.stringify(source)],
+    ...(machine === undefined ? [] : [["machine", JSON.stringify(machine)] as const]),
+    [
+      "hostBridges",
+      list(hostBridges.map(({ domain, bus, complete }) => ({ domain, bus, complete }))),
+    ],
+    ["iommuGroups", list(iommuGroups)],
+    ["functions", list(topology.functions.map((fn) => functionText(fn, topology)))],
+  ];
+  return `{\n${parts.map(([key, text]) => `  "${key}": ${text}`).join(",\n")}\n}\n`;
+}
