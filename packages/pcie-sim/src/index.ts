@@ -1,1 +1,17 @@
-export {};
+export type { BarWriteListener } from "./bar.js";
+export { SimBar } from "./bar.js";
+export { Cpu } from "./cpu.js";
+export { DirectMapper } from "./direct-mapper.js";
+export type { DmaOptions, DmaSegment } from "./dma-engine.js";
+export { SimDmaEngine } from "./dma-engine.js";
+
+import "./events.js";
+
+export type { HostBridgeForwarding, Route, TransferStatus } from "./fabric/fabric.js";
+export type { RamRange } from "./host-memory.js";
+export { HostMemory } from "./host-memory.js";
+export type { BarLengths, MachineNote, MachineTopology, NoteKind } from "./layout/layout.js";
+export type { DirtyPages, MachineOptions } from "./machine.js";
+export { Machine } from "./machine.js";
+export { SimFunction } from "./sim-function.js";
+export { SparseMemory } from "./sparse-memory.js";

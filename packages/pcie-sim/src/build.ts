@@ -1,0 +1,194 @@
+import { type IovaRange, iova, type ReservedRegion, type Scheduler } from "@peerbar/core";
+import type { PciFunctionInfo, PortType } from "@peerbar/p2pdma";
+import { SimBar } from "./bar.js";
+import { buildConfig } from "./config/build-config.js";
+import { Cpu } from "./cpu.js";
+import { DirectMapper } from "./direct-mapper.js";
+import { SimDmaEngine } from "./dma-engine.js";
+import { Fabric, type HostBridgeForwarding } from "./fabric/fabric.js";
+import { Bus, FabricNode } from "./fabric/node.js";
+import { resolvePortTypes } from "./fabric/port-types.js";
+import { RangeTable, spanOf } from "./fabric/range-table.js";
+import type { SystemRegion } from "./fabric/system-map.js";
+import { HostMemory } from "./host-memory.js";
+import { assignAddresses } from "./layout/assign.js";
+import type { Layout, MachineNote, MachineTopology } from "./layout/layout.js";
+import type { MachineOptions } from "./machine.js";
+import { capabilityNotes } from "./notes.js";
+import { SimFunction } from "./sim-function.js";
+
+type BuildOptions = MachineOptions & { readonly scheduler: Scheduler };
+
+export interface BuiltMachine {
+  readonly functions: readonly SimFunction[];
+  readonly ram: HostMemory;
+  readonly cpu: Cpu;
+  readonly notes: readonly MachineNote[];
+}
+
+const ALL_ADDRESSES = (1n << 64n) - 1n;
+const DEFAULT_CHUNK = 0x1_0000;
+
+/** Puts a machine together: addresses, buses, registers, memory, engines. */
+export function buildMachine(topology: MachineTopology, options: BuildOptions): BuiltMachine {
+  const layout = assignAddresses(topology, options.barLengths);
+  const { types, guessed } = resolvePortTypes(topology.functions);
+  const bars = layout.bars.map((placed) => placed.map((bar) => new SimBar(bar)));
+  const { nodes, roots } = buildBuses(topology, types, bars);
+  const ram = new HostMemory(options.ram, layout.apertures);
+  const map = new RangeTable<SystemRegion>([...ramRegions(ram), ...busRegions(layout, roots)]);
+  const fabric = new Fabric(map, forwardingOf(topology, options.hostBridgeForwarding));
+  const functions: SimFunction[] = [];
+  const resetBelow = (bridge: FabricNode): void => {
+    for (const [i, node] of nodes.entries()) if (isBelow(node, bridge)) functions[i]?.busReset();
+  };
+  const multiFunction = multiFunctionDevices(topology.functions);
+  for (const [i, info] of topology.functions.entries()) {
+    const node = nodes[i];
+    if (node === undefined) continue;
+    const dmaMask = options.dmaMask?.(info) ?? ALL_ADDRESSES;
+    if (options.iommu !== undefined && !node.isBridge) {
+      node.port = options.iommu.connect({
+        name: info.address,
+        isPci: true,
+        dmaMask,
+        reserved: messageWindow(topology.machine?.cpu),
+        bridgeWindows: windowsOf(layout, info),
+      });
+    }
+    const context = {
+      fabric,
+      scheduler: options.scheduler,
+      events: options.events,
+      chunkBytes: options.dmaChunkBytes ?? DEFAULT_CHUNK,
+      seed: options.seed ?? 0,
+    };
+    functions.push(
+      new SimFunction({
+        info,
+        node,
+        config: buildConfig({
+          info,
+          portType: node.portType,
+          multiFunction: multiFunction.has(deviceKey(info)),
+          bars: layout.bars[i] ?? [],
+          windows: layout.windows[i] ?? [],
+        }),
+        bars: byIndex(bars[i] ?? []),
+        dmaMask,
+        dma: node.port?.dma ?? new DirectMapper(info.address, dmaMask),
+        engine: new SimDmaEngine(node, context, dmaMask),
+        scheduler: options.scheduler,
+        events: options.events,
+        keepBarMemory: options.keepBarMemory ?? false,
+        resetBelow,
+      }),
+    );
+  }
+  const notes = [...layout.notes, ...capabilityNotes(topology, guessed)];
+  return { functions, ram, cpu: new Cpu(fabric), notes };
+}
+
+function buildBuses(
+  topology: MachineTopology,
+  types: readonly (PortType | "none")[],
+  bars: readonly (readonly SimBar[])[],
+): { readonly nodes: FabricNode[]; readonly roots: Bus[] } {
+  const { functions, hostBridges } = topology;
+  const roots = hostBridges.map((_, index) => new Bus(undefined, index));
+  const nodes: (FabricNode | undefined)[] = functions.map(() => undefined);
+  const nodeOf = (index: number): FabricNode | undefined => {
+    const info = functions[index];
+    if (info === undefined) return undefined;
+    const known = nodes[index];
+    if (known !== undefined) return known;
+    const above = nodeOf(info.parent);
+    let bus = above?.below ?? roots[info.hostBridge];
+    if (above !== undefined && above.below === undefined) {
+      bus = new Bus(above, info.hostBridge);
+      above.below = bus;
+    }
+    bus ??= new Bus(undefined, info.hostBridge);
+    const node = new FabricNode({
+      name: info.address,
+      portType: types[index] ?? "none",
+      isBridge: info.headerType === 1 || info.busNumbers !== undefined,
+      busNumber: info.bus,
+      slot: info.slot,
+      fn: info.fn,
+      bus,
+      bars: bars[index] ?? [],
+    });
+    bus.members.push(node);
+    if (info.busNumbers === undefined) node.subordinateBus = 0xff;
+    nodes[index] = node;
+    return node;
+  };
+  return { nodes: functions.flatMap((_, index) => nodeOf(index) ?? []), roots };
+}
+
+function ramRegions(ram: HostMemory): SystemRegion[] {
+  return ram.ranges.map(({ start, length }) => ({
+    ...spanOf(start, length),
+    kind: "ram",
+    memory: ram.memory,
+  }));
+}
+
+function busRegions(layout: Layout, roots: readonly Bus[]): SystemRegion[] {
+  return layout.apertures.flatMap(({ cpu, length, hostBridge, busOffset }): SystemRegion[] => {
+    const bus = roots[hostBridge];
+    if (bus === undefined) return [];
+    const busOffsetPages = Number(busOffset / 4096n);
+    return [{ ...spanOf(cpu, length), kind: "bus", bus, busOffsetPages }];
+  });
+}
+
+function forwardingOf(
+  { hostBridges }: MachineTopology,
+  option: MachineOptions["hostBridgeForwarding"],
+): (from: number, to: number) => HostBridgeForwarding {
+  if (typeof option !== "function") return () => option ?? "forward";
+  return (from, to) => {
+    const source = hostBridges[from];
+    const target = hostBridges[to];
+    return source === undefined || target === undefined ? "block" : option(source, target);
+  };
+}
+
+/** Windows of a function's own host bridge as bus addresses (dma-iova R19). */
+function windowsOf(layout: Layout, info: PciFunctionInfo): IovaRange[] {
+  return (layout.reserved[info.hostBridge] ?? []).map(({ first, last }) => ({
+    first: iova(first),
+    last: iova(last),
+  }));
+}
+
+function messageWindow(cpu: string | undefined): ReservedRegion[] {
+  // Arm IOMMUs place the window themselves, POWER bridges have none below them: only x86 fixes it.
+  if (cpu === "arm" || cpu === "power") return [];
+  return [{ first: iova(0xfee0_0000n), last: iova(0xfeef_ffffn), kind: "msi" }];
+}
+
+function deviceKey(info: PciFunctionInfo): string {
+  return info.address.slice(0, -2);
+}
+
+function multiFunctionDevices(functions: readonly PciFunctionInfo[]): Set<string> {
+  return new Set(
+    functions.filter((info) => info.fn > 0 && info.physfn < 0).map((info) => deviceKey(info)),
+  );
+}
+
+function byIndex(bars: readonly SimBar[]): (SimBar | undefined)[] {
+  const list: (SimBar | undefined)[] = [];
+  for (let index = 0; index < 6; index++) list.push(bars.find((bar) => bar.index === index));
+  return list;
+}
+
+function isBelow(node: FabricNode, bridge: FabricNode): boolean {
+  for (let above = node.bus.owner; above !== undefined; above = above.bus.owner) {
+    if (above === bridge) return true;
+  }
+  return false;
+}

@@ -1,0 +1,141 @@
+import { type LinkInfo, type PciFunctionInfo, type PortType, portTypes } from "@peerbar/p2pdma";
+import { FOUR_GIB, type PlacedBar, powerOfTwo, type Window } from "../layout/layout.js";
+import { CONVENTIONAL_BYTES, ConfigSpace, EXPRESS_BYTES } from "./config-space.js";
+import * as reg from "./registers.js";
+
+/** What a function's configuration space is made from. */
+export interface ConfigParts {
+  readonly info: PciFunctionInfo;
+  readonly portType: PortType | "none";
+  readonly multiFunction: boolean;
+  readonly bars: readonly PlacedBar[];
+  readonly windows: readonly Window[];
+}
+
+/** Bits of the ACS capability that a function is given where the topology shows only the control word: SV, TB, RR, CR, UF. */
+const ACS_USUAL = 0x1f;
+const ACS_EGRESS = 0x20;
+
+/** Real bytes from what the topology shows; bits that no input shows are zero. */
+export function buildConfig(parts: ConfigParts): ConfigSpace {
+  const { info, portType } = parts;
+  const express = portType !== "none" || info.acs.state === "present";
+  const config = new ConfigSpace(express ? EXPRESS_BYTES : CONVENTIONAL_BYTES);
+  defineHeader(config, parts);
+  if (info.headerType === 1) defineBridge(config, parts);
+  defineBars(config, parts);
+  if (express) {
+    definePowerManagement(config);
+    defineExpress(config, parts);
+    defineAcs(config, info);
+  }
+  return config;
+}
+
+function defineHeader(config: ConfigSpace, { info, portType, multiFunction }: ConfigParts): void {
+  // A virtual function shows all ones here; software takes the IDs from its physical function.
+  const virtual = info.physfn >= 0;
+  config.define(0x00, 2, virtual ? 0xffff : (info.vendorId ?? 0));
+  config.define(0x02, 2, virtual ? 0xffff : (info.deviceId ?? 0));
+  const memory = virtual ? 0 : reg.COMMAND_MEMORY;
+  const enabled = virtual || info.memoryEnabled === false ? 0 : reg.COMMAND_MEMORY;
+  config.define(reg.COMMAND, 2, enabled | reg.COMMAND_MASTER, 0x0541 | memory | reg.COMMAND_MASTER);
+  const express = portType !== "none" || info.acs.state === "present";
+  config.define(reg.STATUS, 2, express ? reg.STATUS_CAPABILITIES : 0);
+  config.define(reg.CLASS_REVISION, 4, ((info.classCode ?? 0) << 8) >>> 0);
+  config.define(
+    reg.HEADER_TYPE,
+    1,
+    (info.headerType ?? 0) | (multiFunction ? reg.MULTI_FUNCTION : 0),
+  );
+  config.define(0x3c, 1, 0, 0xff);
+  if (express) config.define(reg.CAPABILITY_POINTER, 1, reg.PM_CAPABILITY);
+}
+
+function defineBridge(config: ConfigSpace, { info, windows }: ConfigParts): void {
+  const { primary, secondary, subordinate } = info.busNumbers ?? {
+    primary: info.bus,
+    secondary: 0,
+    subordinate: 0,
+  };
+  config.define(reg.PRIMARY_BUS, 1, primary, 0xff);
+  config.define(reg.PRIMARY_BUS + 1, 1, secondary, 0xff);
+  config.define(reg.PRIMARY_BUS + 2, 1, subordinate, 0xff);
+  // An empty window has its base above its limit.
+  config.define(reg.MEMORY_WINDOW, 4, 0x0000_fff0, 0xfff0_fff0);
+  config.define(reg.PREFETCH_WINDOW, 4, 0x0001_fff1, 0xfff0_fff0);
+  config.define(reg.PREFETCH_BASE_HIGH, 4, 0, 0xffff_ffff);
+  config.define(reg.PREFETCH_LIMIT_HIGH, 4, 0, 0xffff_ffff);
+  config.define(reg.BRIDGE_CONTROL, 2, 0, 0x0fff);
+  for (const window of windows) setWindow(config, window);
+}
+
+function setWindow(config: ConfigSpace, { kind, first, last }: Window): void {
+  const base = Number((first >> 16n) & 0xfff0n);
+  const limit = Number((last >> 16n) & 0xfff0n);
+  const value = ((limit << 16) | base) >>> 0;
+  if (kind === "memory") config.set(reg.MEMORY_WINDOW, 4, value);
+  else {
+    config.set(reg.PREFETCH_WINDOW, 4, (value | 0x1_0001) >>> 0);
+    config.set(reg.PREFETCH_BASE_HIGH, 4, Number(first >> 32n));
+    config.set(reg.PREFETCH_LIMIT_HIGH, 4, Number(last >> 32n));
+  }
+}
+
+function defineBars(config: ConfigSpace, { info, bars }: ConfigParts): void {
+  // The BARs of a virtual function are in its physical function's SR-IOV capability: its own registers read zero.
+  if (info.physfn >= 0) return;
+  for (const bar of bars) {
+    const offset = reg.BAR_0 + 4 * bar.index;
+    const flags = (bar.is64Bit ? 0x4 : 0) | (bar.prefetchable ? 0x8 : 0);
+    const mask = ~(powerOfTwo(bar.length) - 1n);
+    config.define(offset, 4, Number(bar.bus & 0xffff_fff0n) | flags, Number(mask & 0xffff_fff0n));
+    if (bar.is64Bit) {
+      config.define(offset + 4, 4, Number(bar.bus >> 32n), Number((mask >> 32n) & (FOUR_GIB - 1n)));
+    }
+  }
+}
+
+function definePowerManagement(config: ConfigSpace): void {
+  config.define(reg.PM_CAPABILITY, 2, (reg.PCIE_CAPABILITY << 8) | reg.PM_CAPABILITY_ID);
+  // Version 3, no D1, D2 or PME.
+  config.define(reg.PM_CAPABILITY + 2, 2, 0x0003);
+  config.define(reg.PMCSR, 2, reg.PMCSR_NO_SOFT_RESET, reg.PMCSR_STATE);
+}
+
+function defineExpress(config: ConfigSpace, { info, portType }: ConfigParts): void {
+  const type = portType === "none" ? 0 : portTypes[portType];
+  config.define(reg.PCIE_CAPABILITY, 2, reg.PCIE_CAPABILITY_ID);
+  config.define(reg.PCIE_CAPABILITY + 2, 2, (type << 4) | 2);
+  const endpoint = info.headerType !== 1;
+  config.define(reg.DEVICE_CAPABILITIES, 4, 0x8000 | (endpoint ? reg.DEVICE_CAPABILITIES_FLR : 0));
+  // Bit 15 starts a function-level reset and always reads zero; the function acts on the written value.
+  config.define(reg.DEVICE_CONTROL, 2, 0x2810, 0x7fff);
+  const { link } = info;
+  const port = (info.slot & 0xff) << 24;
+  config.define(
+    reg.LINK_CAPABILITIES,
+    4,
+    (port | linkWord(link?.maxSpeed ?? link?.speed, link?.maxWidth ?? link?.width)) >>> 0,
+  );
+  config.define(reg.LINK_STATUS, 2, linkWord(link?.speed, link?.width));
+}
+
+const LINK_SPEEDS = [2.5, 5, 8, 16, 32, 64];
+
+function linkWord(speed: LinkInfo["speed"], width: LinkInfo["width"]): number {
+  const code = speed === undefined ? 0 : LINK_SPEEDS.indexOf(speed) + 1;
+  return code | ((width ?? 0) << 4);
+}
+
+function defineAcs(config: ConfigSpace, info: PciFunctionInfo): void {
+  const { acs } = info;
+  if (acs.state !== "present") return;
+  const capability = acs.capability ?? acs.control | ACS_USUAL;
+  const egress = (capability & ACS_EGRESS) !== 0;
+  config.define(reg.ACS_CAPABILITY, 4, 0x0001_0000 | reg.ACS_CAPABILITY_ID);
+  config.define(reg.ACS_CAPABILITY + 4, 2, (capability & 0xff) | (egress ? 32 << 8 : 0));
+  config.define(reg.ACS_CONTROL, 2, acs.control, capability & 0x7f);
+  // No input shows the vector. All ones keeps what egress control is there for: no peer is reached directly.
+  if (egress) config.define(reg.ACS_EGRESS_VECTOR, 4, 0xffff_ffff, 0xffff_ffff);
+}

@@ -1,0 +1,22 @@
+import type { Route, TransferStatus } from "./fabric/fabric.js";
+
+declare module "@peerbar/core" {
+  interface DmaBufEvents {
+    /** A run of memory requests that ended in one place, or the first of them that failed. */
+    tlp: {
+      readonly requester: string;
+      readonly kind: "read" | "write";
+      readonly translated: boolean;
+      /** As it is on the wires of the requester. */
+      readonly address: bigint;
+      readonly length: number;
+      readonly status: TransferStatus;
+      /** Undefined where it failed. */
+      readonly route: Route | undefined;
+      /** Function that answered, or `ram`; undefined where it failed. */
+      readonly target: string | undefined;
+    };
+    /** A function was reset, or came back from it. */
+    "function-reset": { readonly function: string; readonly phase: "begin" | "end" };
+  }
+}

@@ -1,0 +1,272 @@
+import {
+  DmaBufError,
+  type DmaMapper,
+  type EventSink,
+  type PciFunction,
+  type PciPowerState,
+  type Scheduler,
+} from "@peerbar/core";
+import type { PciFunctionInfo } from "@peerbar/p2pdma";
+import type { SimBar } from "./bar.js";
+import type { ConfigAccess, ConfigSpace } from "./config/config-space.js";
+import { readMemoryWindows } from "./config/read-windows.js";
+import * as reg from "./config/registers.js";
+import type { SimDmaEngine } from "./dma-engine.js";
+import type { FabricNode } from "./fabric/node.js";
+
+/** What a function is made of. */
+export interface FunctionParts {
+  readonly info: PciFunctionInfo;
+  readonly node: FabricNode;
+  readonly config: ConfigSpace;
+  readonly bars: readonly (SimBar | undefined)[];
+  readonly dmaMask: bigint;
+  readonly dma: DmaMapper;
+  readonly engine: SimDmaEngine;
+  readonly scheduler: Scheduler;
+  readonly events: EventSink | undefined;
+  /** BAR contents survive resets: memory with its own power, as on many GPUs. */
+  readonly keepBarMemory: boolean;
+  /** Secondary bus reset of a bridge: everything below. */
+  readonly resetBelow: (node: FabricNode) => void;
+}
+
+const D3HOT = 3;
+const D3COLD = 4;
+
+/**
+ * One PCI function of a simulated machine, as its host driver sees it: configuration space, BARs, a DMA engine, reset. Every register
+ * write acts at once on how the machine routes.
+ */
+export class SimFunction implements PciFunction {
+  /** What the topology shows of it. */
+  readonly info: PciFunctionInfo;
+  readonly name: string;
+  readonly pciAddress: string;
+  readonly bars: readonly (SimBar | undefined)[];
+  readonly isVirtual: boolean;
+  readonly dmaMask: bigint;
+  /** The DMA API of the function: the IOMMU's, or direct (dma-iova R2). */
+  readonly dma: DmaMapper;
+  readonly engine: SimDmaEngine;
+  readonly #parts: FunctionParts;
+  #present = true;
+  #resetting = false;
+
+  /** @internal Made by `Machine`. */
+  constructor(parts: FunctionParts) {
+    this.#parts = parts;
+    this.info = parts.info;
+    this.name = parts.info.address;
+    this.pciAddress = parts.info.address;
+    this.bars = parts.bars;
+    this.isVirtual = parts.info.physfn >= 0;
+    this.dmaMask = parts.dmaMask;
+    this.dma = parts.dma;
+    this.engine = parts.engine;
+    this.#refresh();
+  }
+
+  /** False once it was unplugged: it answers nothing, its configuration space reads all ones. */
+  get present(): boolean {
+    return this.#present;
+  }
+
+  /** Between the begin and the end of a reset: it answers nothing. */
+  get resetting(): boolean {
+    return this.#resetting;
+  }
+
+  get powerState(): PciPowerState {
+    if (!this.#present) return D3COLD;
+    return this.#powerBits() as PciPowerState;
+  }
+
+  /** Memory decode is on and the function can answer. */
+  get decodesMemory(): boolean {
+    return this.#parts.node.decodes;
+  }
+
+  /** The BAR with that number. @throws DmaBufError ENODEV where the function has none. */
+  bar(index: number): SimBar {
+    const bar = this.bars[index];
+    if (bar !== undefined) return bar;
+    throw new DmaBufError(
+      "ENODEV",
+      "machine.bar",
+      `${this.name} has no memory BAR ${String(index)}`,
+      {
+        hint: "the machine's notes say where a topology does not show the size of a BAR",
+      },
+    );
+  }
+
+  /** @throws DmaBufError EINVAL for an access that is no 1, 2 or 4 bytes at a multiple of its size below 0x1000. */
+  readConfig(offset: number, size: ConfigAccess): number {
+    const value = this.#parts.config.read(offset, size);
+    if (this.#present) return value;
+    return size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff;
+  }
+
+  /**
+   * Acts at once: decode, bus mastering, power, ACS and windows change how the machine routes. A write of the FLR bit resets the function
+   * as hardware does, all its registers included; {@link reset} is what the PCI core makes of it.
+   *
+   * @throws DmaBufError EINVAL as {@link readConfig}.
+   */
+  writeConfig(offset: number, size: ConfigAccess, value: number): void {
+    const { config, node } = this.#parts;
+    if (!this.#present) {
+      config.read(offset, size);
+      return;
+    }
+    const inBridgeReset = this.#bridgeReset;
+    config.write(offset, size, value);
+    if (this.#startsFlr(offset, size, value)) this.#flr();
+    this.#refresh();
+    if (this.#bridgeReset && !inBridgeReset) this.#parts.resetBelow(node);
+  }
+
+  /**
+   * Function-level reset as the PCI core does it: D0, state saved, reset, state restored, so that decode, bus mastering, BARs and ACS are
+   * as before. BAR contents are zero afterwards, unless the machine keeps them. Not interruptible.
+   *
+   * @throws DmaBufError ENODEV where the function is gone; ENOTTY for bridges, which have no such reset; EBUSY during another one.
+   */
+  async reset(): Promise<void> {
+    this.#assertResettable();
+    const { config } = this.#parts;
+    config.set(reg.PMCSR, 1, config.get(reg.PMCSR, 1) & ~reg.PMCSR_STATE);
+    const saved = config.bytes.slice();
+    this.beginReset();
+    try {
+      await this.#parts.scheduler.yield({ kind: "latency", on: `${this.name} reset` });
+    } finally {
+      this.endReset(saved);
+    }
+  }
+
+  /** @internal Stops answering and loses its state; {@link endReset} ends it. */
+  beginReset(): void {
+    this.#resetting = true;
+    this.#parts.events?.emit({ type: "function-reset", function: this.name, phase: "begin" });
+    this.#flr();
+    this.#refresh();
+  }
+
+  /** @internal `saved` is the configuration space to restore; undefined leaves what the reset made of it. */
+  endReset(saved: Uint8Array | undefined): void {
+    this.#resetting = false;
+    if (saved !== undefined) this.#parts.config.bytes.set(saved);
+    this.#refresh();
+    this.#parts.events?.emit({ type: "function-reset", function: this.name, phase: "end" });
+  }
+
+  /** @internal Copy of the configuration space, for a reset or a saved machine. */
+  saveConfig(): Uint8Array {
+    return this.#parts.config.bytes.slice();
+  }
+
+  /** @internal Takes over a saved configuration space. */
+  restoreConfig(bytes: Uint8Array, present: boolean): void {
+    this.#parts.config.bytes.set(bytes);
+    this.#present = present;
+    this.#refresh();
+  }
+
+  /** @internal The bus above was reset: registers and memory are lost, nobody restores them. */
+  busReset(): void {
+    this.beginReset();
+    this.endReset(undefined);
+  }
+
+  /** @internal Surprise removal. */
+  remove(): void {
+    this.#present = false;
+    for (const bar of this.bars) bar?.memory.clear();
+    this.#refresh();
+  }
+
+  get #bridgeReset(): boolean {
+    const { config, node } = this.#parts;
+    return node.isBridge && (config.get(reg.BRIDGE_CONTROL, 2) & reg.BRIDGE_RESET) !== 0;
+  }
+
+  #assertResettable(): void {
+    if (!this.#present) {
+      throw new DmaBufError("ENODEV", "pci.reset", `${this.name} is unplugged`);
+    }
+    if (this.#parts.node.isBridge) {
+      throw new DmaBufError(
+        "ENOTTY",
+        "pci.reset",
+        `${this.name} is a bridge and has no function-level reset`,
+        {
+          hint: "reset the bus behind it: machine.resetBus()",
+        },
+      );
+    }
+    if (this.#resetting) {
+      throw new DmaBufError("EBUSY", "pci.reset", `${this.name} is being reset`);
+    }
+  }
+
+  #startsFlr(offset: number, size: ConfigAccess, value: number): boolean {
+    const { config } = this.#parts;
+    if (offset > reg.DEVICE_CONTROL || offset + size < reg.DEVICE_CONTROL + 2) return false;
+    if (!this.#express) return false;
+    const written = value >>> (8 * (reg.DEVICE_CONTROL - offset));
+    const able = (config.get(reg.DEVICE_CAPABILITIES, 4) & reg.DEVICE_CAPABILITIES_FLR) !== 0;
+    return able && (written & reg.DEVICE_CONTROL_FLR) !== 0;
+  }
+
+  /** All registers to their defaults, BARs unassigned, memory lost. */
+  #flr(): void {
+    this.#parts.config.resetWritable();
+    if (this.#parts.keepBarMemory) return;
+    for (const bar of this.bars) bar?.memory.clear();
+  }
+
+  get #express(): boolean {
+    return this.#parts.config.get(reg.PCIE_CAPABILITY, 1) === reg.PCIE_CAPABILITY_ID;
+  }
+
+  #powerBits(): number {
+    const { config } = this.#parts;
+    if (config.get(reg.PM_CAPABILITY, 1) !== reg.PM_CAPABILITY_ID) return 0;
+    return config.get(reg.PMCSR, 1) & reg.PMCSR_STATE;
+  }
+
+  /** Registers to routing. */
+  #refresh(): void {
+    const { config, node } = this.#parts;
+    const awake = this.#present && !this.#resetting && this.#powerBits() < D3HOT;
+    const command = config.get(reg.COMMAND, 2);
+    node.decodes = awake && (this.isVirtual || (command & reg.COMMAND_MEMORY) !== 0);
+    node.masters = awake && (command & reg.COMMAND_MASTER) !== 0;
+    const acs = config.bytes.length > reg.ACS_CAPABILITY && config.get(reg.ACS_CAPABILITY, 2);
+    if (acs === reg.ACS_CAPABILITY_ID) {
+      node.acs = config.get(reg.ACS_CONTROL, 2);
+      node.egressVector = config.get(reg.ACS_EGRESS_VECTOR, 4);
+    }
+    if (node.isBridge) this.#refreshBridge();
+    if (!this.isVirtual) {
+      for (const bar of node.bars) bar.relocate(barAddress(config, bar));
+    }
+    node.changed();
+  }
+
+  #refreshBridge(): void {
+    const { config, node } = this.#parts;
+    node.windows = readMemoryWindows(config);
+    if (this.info.busNumbers === undefined) return;
+    node.secondaryBus = config.get(reg.PRIMARY_BUS + 1, 1);
+    node.subordinateBus = config.get(reg.PRIMARY_BUS + 2, 1);
+  }
+}
+
+function barAddress(config: ConfigSpace, bar: SimBar): bigint {
+  const offset = reg.BAR_0 + 4 * bar.index;
+  const low = BigInt(config.get(offset, 4)) & 0xffff_fff0n;
+  return bar.is64Bit ? (BigInt(config.get(offset + 4, 4)) << 32n) | low : low;
+}
