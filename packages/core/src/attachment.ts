@@ -303,6 +303,8 @@ export class Attachment implements Disposable {
       mapping: id,
       entries: table.entries,
       size: table.size,
+      first: table.entry(0).address,
+      space: table.space,
     });
     return table;
   }

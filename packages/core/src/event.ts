@@ -1,3 +1,6 @@
+import type { DmaAddr } from "./address.js";
+import type { DmaSpace } from "./scatter-table.js";
+
 /**
  * What happens to buffers, as typed events for an injected sink. Nothing is built where no sink is given: every site asks first.
  * Packages add their own kinds by declaration merging. `buffer` is the buffer's label, `inode` tells buffers of one label apart.
@@ -33,6 +36,9 @@ export interface DmaBufEvents {
     readonly mapping: number;
     readonly entries: number;
     readonly size: bigint;
+    /** Where the first entry begins, and in which space. */
+    readonly first: DmaAddr;
+    readonly space: DmaSpace;
   };
   unmap: {
     readonly buffer: string;
