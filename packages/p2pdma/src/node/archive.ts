@@ -56,9 +56,10 @@ export async function readTar(
   bytes: Uint8Array,
   name: string,
 ): Promise<(readonly [string, SysfsEntry])[]> {
-  const { extract } = await import("tar-stream");
+  // The default is the whole CommonJS module, in Node and in a bundle alike; its named exports are there in Node only.
+  const { default: tar } = await import("tar-stream");
   const entries: (readonly [string, SysfsEntry])[] = [];
-  const unpack = extract();
+  const unpack = tar.extract();
   const source = Readable.from([bytes]).pipe(unpack);
   try {
     for await (const entry of source) {
