@@ -26,6 +26,8 @@ export function app(entry = { main: "src/main.ts" }, options = {}) {
   return library(entry, {
     platform: "node",
     noExternal: [/./],
+    // esbuild shakes the tree itself; the second pass by rollup takes CommonJS modules apart.
+    treeshake: false,
     clean: true,
     esbuildOptions: (esbuild) => {
       esbuild.conditions = ["@peerbar/source"];

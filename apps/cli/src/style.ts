@@ -1,11 +1,11 @@
 /** Terminal emphasis; plain text where colour is off. */
 export interface Style {
-  bold(text: string): string;
-  dim(text: string): string;
-  good(text: string): string;
-  bad(text: string): string;
-  warn(text: string): string;
-  accent(text: string): string;
+  readonly bold: (text: string) => string;
+  readonly dim: (text: string) => string;
+  readonly good: (text: string) => string;
+  readonly bad: (text: string) => string;
+  readonly warn: (text: string) => string;
+  readonly accent: (text: string) => string;
 }
 
 export function makeStyle(color: boolean): Style {

@@ -1,0 +1,36 @@
+import type { P2pdmaDecision, PciFunctionInfo } from "@peerbar/p2pdma";
+import { isOfClass } from "./select.js";
+
+/** `0000:1b:00.0 NVIDIA Corporation H800`, with what kind of device it is where that is known. */
+export function describeFunction(fn: PciFunctionInfo): string {
+  const kinds = [
+    ["gpu", "GPU"],
+    ["nic", "NIC"],
+    ["nvme", "NVMe"],
+    ["storage", "storage"],
+  ] as const;
+  const kind = kinds.find(([name]) => isOfClass(fn, name))?.[1];
+  const hex4 = (id: number | undefined): string => id?.toString(16).padStart(4, "0") ?? "????";
+  const name =
+    fn.name ?? (fn.vendorId === undefined ? "" : `${hex4(fn.vendorId)}:${hex4(fn.deviceId)}`);
+  return [fn.address, kind === undefined || name.includes(kind) ? "" : kind, name]
+    .filter((part) => part !== "")
+    .join(" ");
+}
+
+/** Both sides of the way, with redirecting ports marked: `a -> port* -> common <- port <- b`. */
+export function pathText(decision: P2pdmaDecision): string {
+  const mark = (step: { address: string; redirects: boolean | undefined }): string =>
+    `${step.address}${step.redirects === true ? "*" : step.redirects === undefined ? "?" : ""}`;
+  const up = decision.upPath.map(mark);
+  const down = decision.downPath.map(mark).reverse();
+  const bridge = decision.commonAncestor === undefined ? [`[${hostText(decision)}]`] : [];
+  return [[...up, ...bridge].join(" -> "), ...down].join(" <- ");
+}
+
+function hostText(decision: P2pdmaDecision): string {
+  const [mine, theirs] = decision.hostBridges;
+  return mine.root === theirs.root
+    ? `host bridge ${mine.root}`
+    : `host bridges ${mine.root} | ${theirs.root}`;
+}

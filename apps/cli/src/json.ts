@@ -1,0 +1,7 @@
+import type { Subject } from "./source.js";
+
+/** What an answer was read from: the `source` key of every `--json`. */
+export function sourceJson(subject: Subject): Record<string, unknown> {
+  const { name, format } = subject.topology.source;
+  return { name, format, cpuEvidence: subject.cpuEvidence };
+}
