@@ -127,7 +127,7 @@ export function placeRanges(bar: PciBar, ranges: readonly Slice[]): readonly Phy
         "EOVERFLOW",
         "V19",
         `range ${String(i)} is ${describe(offset, length)}: from ${hex(bar.start)} it wraps the address space`,
-        undefined,
+        `stay within ${hex(bar.length)} bytes`,
       );
     }
     if (start + length > end) {
