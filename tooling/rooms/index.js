@@ -14,4 +14,4 @@ export const rooms = {
 };
 
 /** Subpaths that may import Node, as folders or files below packages/. All other sources run in a browser too. */
-export const nodeSources = ["p2pdma/src/node", "core/src/diagnostics.ts"];
+export const nodeSources = ["p2pdma/src/node.ts", "p2pdma/src/node", "core/src/diagnostics.ts"];
