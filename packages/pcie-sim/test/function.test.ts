@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { Machine } from "../src/index.js";
 import {
   bar,
+  changed,
   FAR_NIC,
   GIB,
   GPU,
@@ -114,9 +115,8 @@ describe("configuration space", () => {
 
   it("ACS control takes only what the capability offers", () => {
     const topology = server({ acs: 0 });
-    const machine = Machine.from({
-      ...topology,
-      functions: topology.functions.map((fn) =>
+    const machine = Machine.from(
+      changed(topology, (fn) =>
         fn.acs.state === "present"
           ? {
               ...fn,
@@ -124,8 +124,7 @@ describe("configuration space", () => {
             }
           : fn,
       ),
-      indexOf: (address) => topology.indexOf(address),
-    });
+    );
     const port = machine.function(NIC_PORT);
     expect(port.readConfig(0x100, 4) & 0xffff).toBe(0x000d);
     port.writeConfig(0x106, 2, 0x7f);
@@ -134,14 +133,12 @@ describe("configuration space", () => {
 
   it("says where ACS is not shown, and gives no capability", () => {
     const topology = server();
-    const machine = Machine.from({
-      ...topology,
-      functions: topology.functions.map((fn) => ({
+    const machine = Machine.from(
+      changed(topology, (fn) => ({
         ...fn,
         acs: { state: "unknown" as const, why: "not privileged" },
       })),
-      indexOf: (address) => topology.indexOf(address),
-    });
+    );
     expect(machine.function(NIC_PORT).readConfig(0x100, 4)).toBe(0);
     const note = machine.notes.find(({ kind }) => kind === "acs-unknown");
     expect(note?.functions).toContain(NIC_PORT);

@@ -1,5 +1,10 @@
-import type { AcsInfo, PciBarInfo, PciFunctionInfo, PortType } from "@peerbar/p2pdma";
-import type { MachineTopology } from "../src/index.js";
+import {
+  type AcsInfo,
+  type PciBarInfo,
+  type PciFunctionInfo,
+  PciTopology,
+  type PortType,
+} from "@peerbar/p2pdma";
 
 /** What a test says of a function; the rest is unknown or none. */
 export interface Spec {
@@ -31,22 +36,30 @@ export function bar(length: bigint, start = 0n, busStart = start): BarSpec {
 }
 
 /** A topology from trees of functions: one list for each root bus. */
-export function topologyOf(...roots: readonly (readonly Spec[])[]): MachineTopology {
-  const flat: { readonly spec: Spec; readonly parent: number; readonly hostBridge: number }[] = [];
-  const add = (spec: Spec, parent: number, hostBridge: number): void => {
-    const index = flat.push({ spec, parent, hostBridge }) - 1;
-    for (const child of spec.children ?? []) add(child, index, hostBridge);
+export function topologyOf(...roots: readonly (readonly Spec[])[]): PciTopology {
+  const flat: {
+    readonly spec: Spec;
+    readonly above: Spec | undefined;
+    readonly hostBridge: number;
+  }[] = [];
+  const add = (spec: Spec, above: Spec | undefined, hostBridge: number): void => {
+    flat.push({ spec, above, hostBridge });
+    for (const child of spec.children ?? []) add(child, spec, hostBridge);
   };
-  for (const [hostBridge, specs] of roots.entries()) for (const s of specs) add(s, -1, hostBridge);
-  const indexOf = (address: string): number => flat.findIndex(({ spec }) => spec.at === address);
-  const functions = flat.map(({ spec, parent, hostBridge }) =>
-    infoOf(spec, parent, hostBridge, spec.vfOf === undefined ? -1 : indexOf(spec.vfOf)),
+  for (const [hostBridge, specs] of roots.entries()) {
+    for (const spec of specs) add(spec, undefined, hostBridge);
+  }
+  flat.sort((a, b) => (a.spec.at < b.spec.at ? -1 : 1));
+  const index = new Map(flat.map(({ spec }, i) => [spec.at, i]));
+  const functions = flat.map(({ spec, above, hostBridge }) =>
+    infoOf(spec, index.get(above?.at ?? "") ?? -1, hostBridge, index.get(spec.vfOf ?? "") ?? -1),
   );
-  const hostBridges = roots.map((specs, i) => {
-    const first = specs[0]?.at ?? "0000:00:00.0";
-    return { domain: 0, bus: busOf(first), first: i, complete: true };
+  const hostBridges = roots.map((specs) => {
+    const first = specs[0]?.at ?? "";
+    return { domain: 0, bus: busOf(first), first: index.get(first) ?? -1, complete: true };
   });
-  return { functions, hostBridges, indexOf };
+  const source = { format: "generated", name: "test", missing: [], warnings: [] } as const;
+  return new PciTopology({ functions, hostBridges, source });
 }
 
 function busOf(address: string): number {
@@ -121,7 +134,7 @@ export const GPU_PORT = "0000:02:00.0";
 export const NIC_PORT = "0000:02:01.0";
 export const ROOT_PORT = "0000:00:01.0";
 
-export function server({ acs, rootAcs, gpuBar = 16n * MIB }: ServerSpec = {}): MachineTopology {
+export function server({ acs, rootAcs, gpuBar = 16n * MIB }: ServerSpec = {}): PciTopology {
   const port = acs === undefined ? {} : { acs };
   const root = rootAcs === undefined ? {} : { acs: rootAcs };
   return topologyOf([
@@ -157,4 +170,12 @@ export function server({ acs, rootAcs, gpuBar = 16n * MIB }: ServerSpec = {}): M
       children: [{ at: FAR_NIC, bars: [bar(MIB)] }],
     },
   ]);
+}
+
+/** The same machine, every function shown otherwise. */
+export function changed(
+  { functions, hostBridges, source }: PciTopology,
+  change: (fn: PciFunctionInfo) => PciFunctionInfo,
+): PciTopology {
+  return new PciTopology({ functions: functions.map(change), hostBridges, source });
 }

@@ -91,7 +91,19 @@ export class Fabric {
       child = bus.owner;
       bus = child.bus;
     }
+    const own = child === request.from ? this.#ownBar(child, pfn, byte) : undefined;
+    if (own !== undefined && peerVerdict(child, child, request.translated) === "direct") {
+      return this.#arrive(own, pfn, byte);
+    }
     return this.#rootComplex(request, bus, pfn, byte);
+  }
+
+  /** A function on a root bus reaches its own BARs without leaving; its neighbours only through the root complex. */
+  #ownBar(node: FabricNode, pfn: number, byte: number): Claim | undefined {
+    const { table } = node.bus;
+    const claim = table.find(pfn, byte);
+    this.#clip(table.run);
+    return claim?.node === node && claim.bar !== undefined ? claim : undefined;
   }
 
   /** The CPU's own access to a physical address: no IOMMU, no ACS. */

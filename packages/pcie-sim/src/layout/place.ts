@@ -8,10 +8,10 @@ interface Block {
   place(base: bigint): void;
 }
 
-/** Where new things go: below the local APIC, and from 256 GiB up. Bus addresses. */
+/** Where new things go: below the local APIC as bus addresses, and from 256 GiB up as CPU addresses. */
 const LOW: BusSpan = { first: 0x8000_0000n, last: 0xfebf_ffffn };
 const LOWER: BusSpan = { first: 0x1000_0000n, last: 0x7fff_ffffn };
-const HIGH: BusSpan = { first: 0x40_0000_0000n, last: 0xf_ffff_ffff_ffffn };
+const HIGH: BusSpan = { first: 0x40_0000_0000n, last: 0x3fff_ffff_ffffn };
 /** 64-bit BARs from this size on go above 4 GiB even where they are not prefetchable: there is no room for them below. */
 const LARGE = 0x400_0000n;
 
@@ -131,14 +131,18 @@ function allocate(
   block: Block,
   occupied: Occupied,
 ): bigint | undefined {
-  const regions = pool === "memory" ? [LOW, LOWER] : [HIGH];
+  const high = plan.offsets[hostBridge]?.high ?? 0n;
+  const regions =
+    pool === "memory" ? [LOW, LOWER] : [{ first: HIGH.first + high, last: HIGH.last + high }];
   for (const region of regions) {
     const offset = busOffset(plan.offsets[hostBridge], region.first);
     const cpu = occupied.cpu.map((span) => ({
       first: span.first + offset,
       last: span.last + offset,
     }));
-    const taken = [...cpu, ...(occupied.bus[hostBridge] ?? [])];
+    // No CPU address is below zero.
+    const nowhere = offset > 0n ? [{ first: 0n, last: offset - 1n }] : [];
+    const taken = [...cpu, ...nowhere, ...(occupied.bus[hostBridge] ?? [])];
     const base = findGap(region, taken, block.size, block.align);
     if (base === undefined || (pool === "memory" && base + block.size > FOUR_GIB)) continue;
     occupy(plan, hostBridge, { first: base, last: base + block.size - 1n }, occupied);

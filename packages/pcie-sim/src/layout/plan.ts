@@ -103,6 +103,8 @@ function windowsOf(fn: PciFunctionInfo): Window[] {
   const windows: Window[] = [];
   for (const { kind, first, last } of fn.windows) {
     if (kind === "io" || first > last || windows.some((window) => window.kind === kind)) continue;
+    // The memory window's registers have 32 bits.
+    if (kind === "memory" && last >= FOUR_GIB) continue;
     windows.push({ kind, first, last });
   }
   return windows;
