@@ -4,8 +4,18 @@ import { parseArgs } from "node:util";
 import type { BenchCase, BenchRow } from "./case.js";
 import { measure } from "./measure.js";
 import { core } from "./suites/core.js";
+import { iommuMock } from "./suites/iommu-mock.js";
+import { pcieSim } from "./suites/pcie-sim.js";
+import { topology } from "./suites/topology.js";
+import { vfioPci } from "./suites/vfio-pci.js";
 
-const suites: Readonly<Record<string, readonly BenchCase[]>> = { core };
+const suites: Readonly<Record<string, readonly BenchCase[]>> = {
+  topology,
+  core,
+  "iommu-mock": iommuMock,
+  "vfio-pci": vfioPci,
+  "pcie-sim": pcieSim,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -23,7 +33,9 @@ const cases = chosen.flatMap((name) => suites[name] ?? []);
 const rows: BenchRow[] = [];
 for (const [index, benchCase] of cases.entries()) {
   process.stderr.write(`bench: ${String(index + 1)}/${String(cases.length)} ${benchCase.id} ...\n`);
-  rows.push(await measure(benchCase, values.quick ? 200 : 1000));
+  const row = await measure(benchCase, values.quick ? 100 : 1000);
+  if ("skipped" in row) process.stderr.write(`bench: skipped ${benchCase.id}: ${row.skipped}\n`);
+  else rows.push(row);
 }
 process.stdout.write(`${table(rows)}\n`);
 if (values.json !== undefined) {

@@ -7,7 +7,8 @@ import {
   physAddr,
   unmapPhysVec,
 } from "@peerbar/core";
-import type { BenchCase } from "../case.js";
+import type { BenchCase, Operation } from "../case.js";
+import { mapPair } from "../yardstick.js";
 
 const ranges = [{ start: physAddr(0x1000_0000n), length: 0x20_0000n }];
 
@@ -25,13 +26,15 @@ const exporter: ExporterOps = {
 const device: DmaDevice = { name: "peer", pciAddress: "0000:01:00.0", dmaMask: (1n << 64n) - 1n };
 const importer: ImporterOps = { allowPeer2Peer: true, invalidateMappings: () => undefined };
 
+function exported(): DmaBuf {
+  return DmaBuf.export({ ops: exporter, size: 0x20_0000n });
+}
+
 /** lock, attach, map, unmap, detach of one range, without a sink. Attach takes the lock itself, so it comes first. */
 const shareOneRange: BenchCase = {
   id: "core/share-one-range",
   setup() {
-    const buffer = DmaBuf.export({ ops: exporter, size: 0x20_0000n });
-    const map = new Map<number, number>();
-    let key = 0;
+    const buffer = exported();
     return {
       run() {
         const attachment = buffer.attach(device, importer);
@@ -41,13 +44,36 @@ const shareOneRange: BenchCase = {
         held.release();
         attachment.detach();
       },
-      yardstick() {
-        key = (key + 1) & 0xffff;
-        map.set(key, key);
-        map.delete(key);
-      },
+      yardstick: mapPair(),
     };
   },
 };
 
-export const core: readonly BenchCase[] = [shareOneRange];
+/** One revoke notification to `count` importers. */
+function invalidate(count: number): Operation {
+  const buffer = exported();
+  for (let i = 0; i < count; i++) buffer.attach(device, importer);
+  return () => {
+    const held = buffer.reservation.lockNow();
+    buffer.invalidateMappings(held);
+    held.release();
+  };
+}
+
+function revokeGrowth(count: number): BenchCase {
+  return {
+    id: `core/revoke-${String(count)}`,
+    setup: () => ({
+      run: invalidate(count),
+      yardstick: invalidate(count / 10),
+      batch: 1,
+      yardstickBatch: 10,
+    }),
+  };
+}
+
+export const core: readonly BenchCase[] = [
+  shareOneRange,
+  revokeGrowth(10_000),
+  revokeGrowth(100_000),
+];

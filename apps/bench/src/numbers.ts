@@ -1,0 +1,10 @@
+/** Non-negative 31-bit numbers that repeat for the same seed (xorshift). */
+export function numbers(seed: number): () => number {
+  let state = seed | 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state & 0x7fff_ffff;
+  };
+}

@@ -1,0 +1,91 @@
+import {
+  IoPageTable,
+  IovaAllocator,
+  PROT_READ,
+  PROT_WRITE,
+  pageTableFormat,
+} from "@peerbar/iommu-mock";
+import type { BenchCase, Operation } from "../case.js";
+import { numbers } from "../numbers.js";
+import { cYardstick } from "../yardstick.js";
+
+const RW = PROT_READ | PROT_WRITE;
+const BASE = 0x10_0000;
+const POPULATED = 1 << 18;
+const GIB_PAGES = 1 << 18;
+/** Longer than the per-size caches reach, so that every allocation goes to the tree (dma-iova R20). */
+const TREE_GRANULES = 64;
+
+/** A domain with every other page of a stretch mapped, as the C yardstick has. */
+function populated(): IoPageTable {
+  const table = new IoPageTable(pageTableFormat("x86-64"));
+  for (let i = 0; i < POPULATED; i++) table.map(BASE + 2 * i, i, 1, RW);
+  return table;
+}
+
+/** Maps and unmaps one page in a random gap. */
+function onePage(table: IoPageTable): Operation {
+  const next = numbers(1);
+  let frame = 0;
+  return () => {
+    const iova = BASE + 1 + 2 * (next() & (POPULATED - 1));
+    frame += 1;
+    table.map(iova, frame, 1, RW);
+    table.unmap(iova, 1);
+  };
+}
+
+/** Maps and unmaps `pages` at once, aligned, far from the populated stretch. */
+function run(table: IoPageTable, pages: number): Operation {
+  return () => {
+    table.map(0x400_0000, 0x800_0000, pages, RW);
+    table.unmap(0x400_0000, pages);
+  };
+}
+
+const mapOnePage: BenchCase = {
+  id: "iommu-mock/map-unmap-4k",
+  setup() {
+    const yardstick = cYardstick("radix");
+    return "skipped" in yardstick
+      ? yardstick
+      : { run: onePage(populated()), yardstick, batch: 1000 };
+  },
+};
+
+const map256: BenchCase = {
+  id: "iommu-mock/map-256-pages",
+  setup() {
+    const table = populated();
+    return { run: run(table, 256), yardstick: onePage(table) };
+  },
+};
+
+const mapGiB: BenchCase = {
+  id: "iommu-mock/map-1gib",
+  setup() {
+    const table = populated();
+    return { run: run(table, GIB_PAGES), yardstick: onePage(table) };
+  },
+};
+
+/** Frees a random range of `live` ones and allocates it again. */
+function churn(live: number): Operation {
+  const allocator = new IovaAllocator();
+  const limit = 2 ** 36;
+  const held = new Float64Array(live);
+  for (let i = 0; i < live; i++) held[i] = allocator.alloc(TREE_GRANULES, limit, false);
+  const next = numbers(7);
+  return () => {
+    const i = next() % live;
+    allocator.free(held[i] ?? 0, TREE_GRANULES);
+    held[i] = allocator.alloc(TREE_GRANULES, limit, false);
+  };
+}
+
+const iovaGrowth: BenchCase = {
+  id: "iommu-mock/iova-1e6",
+  setup: () => ({ run: churn(1_000_000), yardstick: churn(1_000) }),
+};
+
+export const iommuMock: readonly BenchCase[] = [mapOnePage, map256, mapGiB, iovaGrowth];
