@@ -4,6 +4,7 @@ import { defineProject } from "vitest/config";
 export function project(name) {
   return defineProject({
     ssr: { resolve: { conditions: ["@peerbar/source", "node", "import", "default"] } },
-    test: { name, include: ["test/**/*.test.ts"] },
+    // The limit only ends what hangs: property tests on a busy machine may take long, and no test asserts a time.
+    test: { name, include: ["test/**/*.test.ts"], testTimeout: 120_000 },
   });
 }
