@@ -27,7 +27,7 @@ export interface BuiltMachine {
 }
 
 const ALL_ADDRESSES = (1n << 64n) - 1n;
-const DEFAULT_CHUNK = 0x1_0000;
+const DEFAULT_CHUNK = 0x4_0000;
 
 /** Puts a machine together: addresses, buses, registers, memory, engines. */
 export function buildMachine(topology: MachineTopology, options: BuildOptions): BuiltMachine {
@@ -43,6 +43,7 @@ export function buildMachine(topology: MachineTopology, options: BuildOptions): 
     for (const [i, node] of nodes.entries()) if (isBelow(node, bridge)) functions[i]?.busReset();
   };
   const multiFunction = multiFunctionDevices(topology.functions);
+  const virtual = virtualFunctions(topology.functions);
   for (const [i, info] of topology.functions.entries()) {
     const node = nodes[i];
     if (node === undefined) continue;
@@ -73,6 +74,7 @@ export function buildMachine(topology: MachineTopology, options: BuildOptions): 
           multiFunction: multiFunction.has(deviceKey(info)),
           bars: layout.bars[i] ?? [],
           windows: layout.windows[i] ?? [],
+          virtual: (virtual.get(i) ?? []).map((vf) => distanceOf(topology, i, vf)),
         }),
         bars: byIndex(bars[i] ?? []),
         dmaMask,
@@ -82,6 +84,8 @@ export function buildMachine(topology: MachineTopology, options: BuildOptions): 
         events: options.events,
         keepBarMemory: options.keepBarMemory ?? false,
         resetBelow,
+        physical: () => functions[info.physfn],
+        virtual: () => (virtual.get(i) ?? []).flatMap((vf) => functions[vf] ?? []),
       }),
     );
   }
@@ -168,6 +172,26 @@ function messageWindow(cpu: string | undefined): ReservedRegion[] {
   // Arm IOMMUs place the window themselves, POWER bridges have none below them: only x86 fixes it.
   if (cpu === "arm" || cpu === "power") return [];
   return [{ first: iova(0xfee0_0000n), last: iova(0xfeef_ffffn), kind: "msi" }];
+}
+
+/** Indexes of virtual functions by that of their physical function, in address order. */
+function virtualFunctions(functions: readonly PciFunctionInfo[]): Map<number, number[]> {
+  const found = new Map<number, number[]>();
+  for (const [index, { physfn }] of functions.entries()) {
+    if (physfn < 0) continue;
+    const list = found.get(physfn);
+    if (list === undefined) found.set(physfn, [index]);
+    else list.push(index);
+  }
+  return found;
+}
+
+function distanceOf({ functions }: MachineTopology, physical: number, virtual: number): number {
+  const id = (index: number): number => {
+    const info = functions[index];
+    return info === undefined ? 0 : (info.bus << 8) | (info.slot << 3) | info.fn;
+  };
+  return id(virtual) - id(physical);
 }
 
 function deviceKey(info: PciFunctionInfo): string {

@@ -13,9 +13,15 @@ declare module "@peerbar/core" {
       readonly status: TransferStatus;
       /** Undefined where it failed. */
       readonly route: Route | undefined;
+      /** The completions of a peer read went through the host bridge (ACS completion redirect). */
+      readonly completionRedirected: boolean;
       /** Function that answered, or `ram`; undefined where it failed. */
       readonly target: string | undefined;
     };
+    /** A function was pulled out. */
+    unplug: { readonly function: string };
+    /** A function was put in again. */
+    plug: { readonly function: string };
     /** A function was reset, or came back from it. */
     "function-reset": { readonly function: string; readonly phase: "begin" | "end" };
   }

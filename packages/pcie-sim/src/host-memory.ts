@@ -19,13 +19,14 @@ export class HostMemory {
   readonly ranges: readonly RamRange[];
   /** Contents by CPU physical address. */
   readonly memory = new SparseMemory(2 ** 52);
-  #next: bigint;
+  /** @internal Where the next allocation begins to look. */
+  next: bigint;
 
   /** @internal Made by `Machine`. */
   constructor(ranges: readonly RamRange[] | undefined, apertures: readonly Aperture[]) {
     this.ranges = without(ranges ?? DEFAULT_RAM, apertures);
     const above = this.ranges.find((range) => range.start >= FOUR_GIB) ?? this.ranges.at(-1);
-    this.#next = above?.start ?? 0n;
+    this.next = above?.start ?? 0n;
   }
 
   /**
@@ -37,11 +38,11 @@ export class HostMemory {
     const size = alignUp(BigInt(bytes), 4096n);
     for (const range of this.ranges) {
       const end = range.start + range.length;
-      if (end <= this.#next) continue;
+      if (end <= this.next) continue;
       let { start } = range;
-      if (this.#next > start) start = this.#next;
+      if (this.next > start) start = this.next;
       if (bytes > 0 && start + size <= end) {
-        this.#next = start + size;
+        this.next = start + size;
         return physAddr(start);
       }
     }

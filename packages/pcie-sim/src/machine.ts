@@ -11,7 +11,9 @@ import type { Cpu } from "./cpu.js";
 import type { HostBridgeForwarding } from "./fabric/fabric.js";
 import type { HostMemory, RamRange } from "./host-memory.js";
 import type { BarLengths, MachineNote, MachineTopology } from "./layout/layout.js";
+import { functionsBelow, resetTogether } from "./reset-set.js";
 import type { SimFunction } from "./sim-function.js";
+import { type MachineState, restoreState, saveState } from "./state.js";
 
 export interface MachineOptions {
   /** At the root complex; without one DMA is direct. */
@@ -36,7 +38,7 @@ export interface MachineOptions {
   readonly dmaMask?: ((fn: PciFunctionInfo) => bigint) | undefined;
   /** Resets leave BAR contents as they were; else they are zero afterwards. */
   readonly keepBarMemory?: boolean | undefined;
-  /** Bytes that an engine moves between two yields: 64 KiB unless given. */
+  /** Bytes that an engine moves between two yields: 256 KiB unless given. */
   readonly dmaChunkBytes?: number | undefined;
 }
 
@@ -68,12 +70,12 @@ export class Machine {
   readonly cpu: Cpu;
   /** Where the machine is not what the topology shows, or fills in what it does not show. */
   readonly notes: readonly MachineNote[];
+  readonly #scheduler: Scheduler;
 
   private constructor(topology: MachineTopology, options: MachineOptions) {
-    const built = buildMachine(topology, {
-      ...options,
-      scheduler: options.scheduler ?? defaultScheduler,
-    });
+    const scheduler = options.scheduler ?? defaultScheduler;
+    const built = buildMachine(topology, { ...options, scheduler });
+    this.#scheduler = scheduler;
     this.topology = topology;
     this.functions = built.functions;
     this.ram = built.ram;
@@ -103,6 +105,58 @@ export class Machine {
     });
   }
 
+  /** The functions that {@link resetBus} of a bridge resets: all below it, in address order. */
+  resetSet(bridge: string): readonly SimFunction[] {
+    return functionsBelow(this.functions, this.#bridge(bridge, "machine.resetSet"));
+  }
+
+  /**
+   * Secondary bus reset (hot reset of everything behind a bridge) as the PCI core does it: all functions below are saved, reset together
+   * and restored. Give it to vfio-pci as `resetBus` of a hot reset.
+   *
+   * @throws DmaBufError ENODEV where there is no such function; ENOTTY where it is no bridge; EBUSY while one of the set is being reset.
+   */
+  async resetBus(bridge: string): Promise<void> {
+    const fn = this.#bridge(bridge, "machine.resetBus");
+    await resetTogether(functionsBelow(this.functions, fn), this.#scheduler, fn.name);
+  }
+
+  /**
+   * Surprise removal of a device: all its functions with their virtual functions; behind a bridge everything. Configuration reads give
+   * all ones from now on, nobody answers, memory contents are lost. Drivers are not told: that is the caller's part.
+   *
+   * @throws DmaBufError ENODEV where there is no such function, or it is gone already.
+   */
+  unplug(address: string): void {
+    const fn = this.function(address);
+    if (!fn.present)
+      throw new DmaBufError("ENODEV", "machine.unplug", `${address} is gone already`);
+    for (const part of this.#deviceOf(fn)) part.remove();
+  }
+
+  /**
+   * Puts the device back, as new: decode and bus mastering are off, memory is zero, addresses are those it had.
+   *
+   * @throws DmaBufError ENODEV where there is no such function; EEXIST where it is there.
+   */
+  plug(address: string): void {
+    const fn = this.function(address);
+    if (fn.present) throw new DmaBufError("EEXIST", "machine.plug", `${address} is there`);
+    for (const part of this.#deviceOf(fn)) part.insert();
+  }
+
+  /** Registers and memory as JSON; see {@link MachineState} for what is not in it. */
+  save(): MachineState {
+    return saveState(this.functions, this.ram);
+  }
+
+  /**
+   * Takes over a saved state. @throws DmaBufError EINVAL where it does not fit this machine; nothing is changed then.
+   */
+  restore(state: MachineState): void {
+    restoreState(state, this.functions, this.ram);
+  }
+
   /** Every place written since the start or the last {@link clean}, by DMA, by the CPU or by poke. */
   dirty(): DirtyPages[] {
     const found: DirtyPages[] = [];
@@ -122,5 +176,25 @@ export class Machine {
   clean(): void {
     this.ram.memory.clean();
     for (const fn of this.functions) for (const bar of fn.bars) bar?.clean();
+  }
+
+  #bridge(address: string, operation: string): SimFunction {
+    const fn = this.function(address);
+    if (this.functions.some(({ info }) => this.functions[info.parent] === fn)) return fn;
+    throw new DmaBufError("ENOTTY", operation, `there is no bus behind ${address}`, {
+      hint: "name the bridge above the device",
+    });
+  }
+
+  #deviceOf(fn: SimFunction): SimFunction[] {
+    const slot = fn.name.slice(0, -2);
+    const device = this.functions.filter(
+      ({ name, info }) =>
+        name.startsWith(slot) || this.functions[info.physfn]?.name.startsWith(slot),
+    );
+    const parts = new Set(device);
+    for (const one of device)
+      for (const part of functionsBelow(this.functions, one)) parts.add(part);
+    return this.functions.filter((one) => parts.has(one));
   }
 }

@@ -8,6 +8,7 @@ import {
 } from "@peerbar/core";
 import type { PciFunctionInfo } from "@peerbar/p2pdma";
 import type { SimBar } from "./bar.js";
+import { sriovOffset } from "./config/build-config.js";
 import type { ConfigAccess, ConfigSpace } from "./config/config-space.js";
 import { readMemoryWindows } from "./config/read-windows.js";
 import * as reg from "./config/registers.js";
@@ -29,6 +30,9 @@ export interface FunctionParts {
   readonly keepBarMemory: boolean;
   /** Secondary bus reset of a bridge: everything below. */
   readonly resetBelow: (node: FabricNode) => void;
+  /** The physical function of a virtual one. */
+  readonly physical: () => SimFunction | undefined;
+  readonly virtual: () => readonly SimFunction[];
 }
 
 const D3HOT = 3;
@@ -135,15 +139,20 @@ export class SimFunction implements PciFunction {
    */
   async reset(): Promise<void> {
     this.#assertResettable();
-    const { config } = this.#parts;
-    config.set(reg.PMCSR, 1, config.get(reg.PMCSR, 1) & ~reg.PMCSR_STATE);
-    const saved = config.bytes.slice();
+    const saved = this.wakeAndSave();
     this.beginReset();
     try {
       await this.#parts.scheduler.yield({ kind: "latency", on: `${this.name} reset` });
     } finally {
       this.endReset(saved);
     }
+  }
+
+  /** @internal What the PCI core does before a reset: D0, then a copy of the configuration space. */
+  wakeAndSave(): Uint8Array {
+    const { config } = this.#parts;
+    if (this.#managesPower) config.set(reg.PMCSR, 1, config.get(reg.PMCSR, 1) & ~reg.PMCSR_STATE);
+    return this.saveConfig();
   }
 
   /** @internal Stops answering and loses its state; {@link endReset} ends it. */
@@ -185,6 +194,18 @@ export class SimFunction implements PciFunction {
     this.#present = false;
     for (const bar of this.bars) bar?.memory.clear();
     this.#refresh();
+    this.#parts.events?.emit({ type: "unplug", function: this.name });
+  }
+
+  /** @internal The same kind of device in the same slot, enumerated to the same addresses; decode and mastering are off. */
+  insert(): void {
+    const { config } = this.#parts;
+    this.#present = true;
+    this.wakeAndSave();
+    const off = ~(reg.COMMAND_MEMORY | reg.COMMAND_MASTER);
+    if (!this.#parts.node.isBridge) config.set(reg.COMMAND, 2, config.get(reg.COMMAND, 2) & off);
+    this.#refresh();
+    this.#parts.events?.emit({ type: "plug", function: this.name });
   }
 
   get #bridgeReset(): boolean {
@@ -231,16 +252,20 @@ export class SimFunction implements PciFunction {
     return this.#parts.config.get(reg.PCIE_CAPABILITY, 1) === reg.PCIE_CAPABILITY_ID;
   }
 
+  get #managesPower(): boolean {
+    return this.#parts.config.get(reg.PM_CAPABILITY, 1) === reg.PM_CAPABILITY_ID;
+  }
+
   #powerBits(): number {
     const { config } = this.#parts;
-    if (config.get(reg.PM_CAPABILITY, 1) !== reg.PM_CAPABILITY_ID) return 0;
+    if (!this.#managesPower) return 0;
     return config.get(reg.PMCSR, 1) & reg.PMCSR_STATE;
   }
 
   /** Registers to routing. */
   #refresh(): void {
     const { config, node } = this.#parts;
-    const awake = this.#present && !this.#resetting && this.#powerBits() < D3HOT;
+    const awake = this.#present && !this.#resetting && this.#powerBits() < D3HOT && this.#isEnabled;
     const command = config.get(reg.COMMAND, 2);
     node.decodes = awake && (this.isVirtual || (command & reg.COMMAND_MEMORY) !== 0);
     node.masters = awake && (command & reg.COMMAND_MASTER) !== 0;
@@ -254,6 +279,17 @@ export class SimFunction implements PciFunction {
       for (const bar of node.bars) bar.relocate(barAddress(config, bar));
     }
     node.changed();
+    for (const fn of this.#parts.virtual()) fn.#refresh();
+  }
+
+  /** A virtual function lives as long as its physical function says: enabled, with memory on (SR-IOV control). */
+  get #isEnabled(): boolean {
+    const physical = this.#parts.physical();
+    if (physical === undefined) return true;
+    const at = sriovOffset(physical.info);
+    const control = physical.#parts.config.get(at + reg.SRIOV_CONTROL, 2);
+    const both = reg.SRIOV_ENABLE | reg.SRIOV_MEMORY;
+    return physical.#present && !physical.#resetting && (control & both) === both;
   }
 
   #refreshBridge(): void {

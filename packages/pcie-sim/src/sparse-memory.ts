@@ -4,6 +4,8 @@ const CHUNK_BYTES = 1 << CHUNK_SHIFT;
 const CHUNK_MASK = CHUNK_BYTES - 1;
 const PAGE_SHIFT = 12;
 const PAGES_PER_CHUNK = CHUNK_BYTES >> PAGE_SHIFT;
+/** Up to here a loop is cheaper than a view of the source. */
+const FEW = 64;
 
 interface Chunk {
   readonly bytes: Uint8Array;
@@ -26,6 +28,9 @@ export class SparseMemory {
   /** Bytes. */
   readonly size: number;
   readonly #chunks = new Map<number, Chunk>();
+  /** What was touched last: devices write in streaks. */
+  #lastIndex = -1;
+  #last: Chunk | undefined;
 
   constructor(size: number) {
     this.size = size;
@@ -61,7 +66,8 @@ export class SparseMemory {
       const within = at % CHUNK_BYTES;
       const now = Math.min(CHUNK_BYTES - within, end - source);
       const chunk = this.#touch(Math.floor(at / CHUNK_BYTES), within, now);
-      chunk.bytes.set(from.subarray(source, source + now), within);
+      if (now > FEW) chunk.bytes.set(from.subarray(source, source + now), within);
+      else for (let i = 0; i < now; i++) chunk.bytes[within + i] = from[source + i] ?? 0;
       at += now;
       source += now;
     }
@@ -96,6 +102,8 @@ export class SparseMemory {
   /** Forgets everything: all bytes are zero, no page is dirty. */
   clear(): void {
     this.#chunks.clear();
+    this.#lastIndex = -1;
+    this.#last = undefined;
   }
 
   /** Pages written since the start or the last {@link clean}, ascending, as page numbers from the start of the memory. */
@@ -133,11 +141,13 @@ export class SparseMemory {
   }
 
   #touch(index: number, within: number, length: number): Chunk {
-    let chunk = this.#chunks.get(index);
+    let chunk = index === this.#lastIndex ? this.#last : this.#chunks.get(index);
     if (chunk === undefined) {
       chunk = { bytes: new Uint8Array(CHUNK_BYTES), dirty: 0 };
       this.#chunks.set(index, chunk);
     }
+    this.#lastIndex = index;
+    this.#last = chunk;
     const first = within >>> PAGE_SHIFT;
     const last = ((within + length - 1) & CHUNK_MASK) >>> PAGE_SHIFT;
     // Bits first to last, both included.

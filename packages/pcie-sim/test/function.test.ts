@@ -275,7 +275,7 @@ describe("DMA engines", () => {
   it("yield between chunks: memory disabled in the middle stops the rest", async () => {
     const { gpu, nic } = build();
     const memory = gpu.bar(2);
-    const bytes = new Uint8Array(4 * 0x1_0000).fill(9);
+    const bytes = new Uint8Array(4 * 0x4_0000).fill(9);
     const writing = nic.engine.write(memory.busStart, bytes);
     await Promise.resolve();
     gpu.writeConfig(0x04, 2, MASTER);
@@ -334,7 +334,7 @@ describe("DMA engines", () => {
   it("an aborted transfer throws EINTR, and what was moved stays moved", async () => {
     const { gpu, nic } = build();
     const controller = new AbortController();
-    const writing = nic.engine.write(gpu.bar(2).busStart, new Uint8Array(0x4_0000).fill(1), {
+    const writing = nic.engine.write(gpu.bar(2).busStart, new Uint8Array(0x10_0000).fill(1), {
       signal: controller.signal,
     });
     controller.abort();

@@ -50,7 +50,7 @@ function hasBars(topology: PciTopology, layout: Layout, index: number): boolean 
   return topology.functions.some((fn, i) => fn.parent === index && hasBars(topology, layout, i));
 }
 
-function spoil(shown: PciBarInfo, what: string | undefined): PciBarInfo {
+function spoil(shown: PciBarInfo, what: string = "keep"): PciBarInfo {
   const { start, busStart } = shown;
   const far = 1n << 44n;
   switch (what) {

@@ -10,6 +10,8 @@ export interface ConfigParts {
   readonly multiFunction: boolean;
   readonly bars: readonly PlacedBar[];
   readonly windows: readonly Window[];
+  /** Virtual functions that are enabled, by routing ID relative to this function, ascending. */
+  readonly virtual: readonly number[];
 }
 
 /** Bits of the ACS capability that a function is given where the topology shows only the control word: SV, TB, RR, CR, UF. */
@@ -27,7 +29,8 @@ export function buildConfig(parts: ConfigParts): ConfigSpace {
   if (express) {
     definePowerManagement(config);
     defineExpress(config, parts);
-    defineAcs(config, info);
+    defineAcs(config, parts);
+    defineSriov(config, parts);
   }
   return config;
 }
@@ -128,14 +131,34 @@ function linkWord(speed: LinkInfo["speed"], width: LinkInfo["width"]): number {
   return code | ((width ?? 0) << 4);
 }
 
-function defineAcs(config: ConfigSpace, info: PciFunctionInfo): void {
+function defineAcs(config: ConfigSpace, { info, virtual }: ConfigParts): void {
   const { acs } = info;
   if (acs.state !== "present") return;
+  const next = virtual.length > 0 ? reg.SRIOV_AFTER_ACS : 0;
   const capability = acs.capability ?? acs.control | ACS_USUAL;
   const egress = (capability & ACS_EGRESS) !== 0;
-  config.define(reg.ACS_CAPABILITY, 4, 0x0001_0000 | reg.ACS_CAPABILITY_ID);
+  config.define(reg.ACS_CAPABILITY, 4, (next << 20) | 0x0001_0000 | reg.ACS_CAPABILITY_ID);
   config.define(reg.ACS_CAPABILITY + 4, 2, (capability & 0xff) | (egress ? 32 << 8 : 0));
   config.define(reg.ACS_CONTROL, 2, acs.control, capability & 0x7f);
   // No input shows the vector. All ones keeps what egress control is there for: no peer is reached directly.
   if (egress) config.define(reg.ACS_EGRESS_VECTOR, 4, 0xffff_ffff, 0xffff_ffff);
+}
+
+/** Where a function's SR-IOV capability is, if it has one. */
+export function sriovOffset(info: PciFunctionInfo): number {
+  return info.acs.state === "present" ? reg.SRIOV_AFTER_ACS : reg.ACS_CAPABILITY;
+}
+
+function defineSriov(config: ConfigSpace, { info, virtual }: ConfigParts): void {
+  const [first, second] = virtual;
+  if (first === undefined) return;
+  const at = sriovOffset(info);
+  const enabled = reg.SRIOV_ENABLE | reg.SRIOV_MEMORY;
+  config.define(at, 4, 0x0001_0000 | reg.SRIOV_CAPABILITY_ID);
+  config.define(at + reg.SRIOV_CONTROL, 2, enabled, 0x1f);
+  config.define(at + reg.SRIOV_INITIAL, 2, virtual.length);
+  config.define(at + reg.SRIOV_TOTAL, 2, virtual.length);
+  config.define(at + reg.SRIOV_COUNT, 2, virtual.length, 0xffff);
+  config.define(at + reg.SRIOV_OFFSET, 2, first);
+  config.define(at + reg.SRIOV_STRIDE, 2, second === undefined ? 1 : second - first);
 }

@@ -35,6 +35,18 @@ export const ACS_CAPABILITY = 0x100;
 export const ACS_CONTROL = ACS_CAPABILITY + 6;
 export const ACS_EGRESS_VECTOR = ACS_CAPABILITY + 8;
 
+/** SR-IOV capability, behind ACS or in its place; offsets from its start. */
+export const SRIOV_AFTER_ACS = 0x140;
+export const SRIOV_CONTROL = 0x08;
+export const SRIOV_ENABLE = 0x1;
+export const SRIOV_MEMORY = 0x8;
+export const SRIOV_INITIAL = 0x0c;
+export const SRIOV_TOTAL = 0x0e;
+export const SRIOV_COUNT = 0x10;
+export const SRIOV_OFFSET = 0x14;
+export const SRIOV_STRIDE = 0x16;
+
 export const PM_CAPABILITY_ID = 0x01;
 export const PCIE_CAPABILITY_ID = 0x10;
 export const ACS_CAPABILITY_ID = 0x000d;
+export const SRIOV_CAPABILITY_ID = 0x0010;

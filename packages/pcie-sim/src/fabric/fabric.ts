@@ -1,7 +1,7 @@
 import type { DmaCompletion } from "@peerbar/core";
 import type { SimBar } from "../bar.js";
 import type { SparseMemory } from "../sparse-memory.js";
-import { forwardsUpstream, peerVerdict, violates } from "./acs.js";
+import { forwardsUpstream, peerVerdict, redirectsCompletions, violates } from "./acs.js";
 import type { Bus, Claim, FabricNode } from "./node.js";
 import { covers, distance, type RangeTable, type Span } from "./range-table.js";
 import type { SystemRegion } from "./system-map.js";
@@ -38,6 +38,8 @@ export interface Hit {
   route: Route;
   /** The host bridge spoils what it forwards. */
   corrupt: boolean;
+  /** The answer to a peer's read goes up to the root complex and down again (ACS completion redirect). */
+  completionRedirected: boolean;
 }
 
 /**
@@ -53,6 +55,7 @@ export class Fabric {
     length: 0,
     route: "peer",
     corrupt: false,
+    completionRedirected: false,
   };
   readonly #map: RangeTable<SystemRegion>;
   readonly #forwarding: (from: number, to: number) => HostBridgeForwarding;
@@ -72,6 +75,7 @@ export class Fabric {
     hit.length = length;
     hit.route = "peer";
     hit.corrupt = false;
+    hit.completionRedirected = false;
     let child = request.from;
     let { bus } = child;
     let redirected = false;
@@ -81,7 +85,10 @@ export class Fabric {
       // A bridge's own window here means that the request comes out of it: it went up as redirected, and goes on.
       if (claim !== undefined && !(claim.node === child && child.isBridge)) {
         const verdict = peerVerdict(child, claim.node, request.translated);
-        if (verdict === "direct") return this.#arrive(claim, pfn, byte);
+        if (verdict === "direct") {
+          if (!request.write) this.#answer(claim.node, bus);
+          return this.#arrive(claim, pfn, byte);
+        }
         if (verdict === "violation") return "completer-abort";
         redirected = true;
       }
@@ -96,6 +103,14 @@ export class Fabric {
       return this.#arrive(own, pfn, byte);
     }
     return this.#rootComplex(request, bus, pfn, byte);
+  }
+
+  /** Completions of a peer read: the port or function on the completer's side decides which way they go. They always arrive. */
+  #answer(completer: FabricNode, bus: Bus): void {
+    if (!redirectsCompletions(completer)) return;
+    const { hit } = this;
+    hit.completionRedirected = true;
+    hit.corrupt = this.#forwarding(bus.hostBridge, bus.hostBridge) === "corrupt";
   }
 
   /** A function on a root bus reaches its own BARs without leaving; its neighbours only through the root complex. */
