@@ -48,6 +48,11 @@ export function assemble(
   breakLoops(sorted, links.parent, warnings);
   const tops = rootRecords(links.parent, physfn);
   const hostBridges = hostBridgesOf(sorted, tops, options);
+  for (const [index, record] of sorted.entries()) {
+    // A VF has no memory enable bit of its own: it decodes with its PF (PCI Express base spec 9.3.3.3.4).
+    const pf = sorted[physfn[index] ?? -1];
+    if (pf !== undefined) record.memoryEnabled = pf.memoryEnabled;
+  }
   const hostIndex = new Map(hostBridges.map((h, i) => [formatBus(h.domain, h.bus), i]));
   const functions = sorted.map((record, index): PciFunctionInfo => {
     const top = sorted[tops[index] ?? index] ?? record;

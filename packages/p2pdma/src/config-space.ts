@@ -21,8 +21,9 @@ export interface ConfigBar {
 
 /** What the bytes of one function's config space say (p2pdma, config-space layout). */
 export interface DecodedConfig {
-  readonly vendorId: number;
-  readonly deviceId: number;
+  /** Undefined for a VF, whose ID registers read as all ones (PCI Express base spec 9.3.4.1): the kernel knows them otherwise. */
+  readonly vendorId: number | undefined;
+  readonly deviceId: number | undefined;
   readonly classCode: number | undefined;
   readonly headerType: PciFunctionInfo["headerType"];
   readonly memoryEnabled: boolean | undefined;
@@ -80,15 +81,16 @@ export function decodeConfigSpace(
   const config = new ConfigBytes(bytes);
   const vendorId = config.u16(0);
   const deviceId = config.u16(2);
-  if (vendorId === undefined || deviceId === undefined || vendorId === 0xffff) return undefined;
+  if (vendorId === undefined || deviceId === undefined) return undefined;
+  if (bytes.subarray(0, 16).every((byte) => byte === 0xff)) return undefined;
   const headerType = headerTypeOf(config.u8(0x0e));
   const command = config.u16(4);
   const classAndRevision = config.u32(8);
   const express = walkCapabilities(config, headerType);
   const isBridge = headerType === 1 || headerType === 2;
   return {
-    vendorId,
-    deviceId,
+    vendorId: vendorId === 0xffff ? undefined : vendorId,
+    deviceId: vendorId === 0xffff ? undefined : deviceId,
     classCode: classAndRevision === undefined ? undefined : classAndRevision >>> 8,
     headerType,
     memoryEnabled: command === undefined ? undefined : (command & 2) !== 0,

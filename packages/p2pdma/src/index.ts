@@ -7,6 +7,8 @@ export type { InferredCpu } from "./cpu.js";
 export { cpuSupportsP2pdma, inferCpu } from "./cpu.js";
 export type { MapType, P2pdmaDecision, P2pdmaProvider, PathStep } from "./decision.js";
 export { mapTypeCodes } from "./decision.js";
+export type { FleetOptions } from "./generate/fleet.js";
+export { ENDPOINTS_PER_ROOT, generateFleet } from "./generate/fleet.js";
 export type { ServerOptions } from "./generate/server.js";
 export { generateServer } from "./generate/server.js";
 export { shippedCaptures } from "./generate/shipped.js";

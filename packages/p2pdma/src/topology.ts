@@ -40,7 +40,7 @@ export interface PciFunctionInfo {
   readonly windows: readonly BridgeWindow[];
   /** BARs 0 to 5 by register; the upper half of a 64-bit BAR is undefined. */
   readonly bars: readonly (PciBarInfo | undefined)[];
-  /** Memory decode (command register bit 1); undefined where not shown. */
+  /** Memory decode (command register bit 1; a VF's is its PF's); undefined where not shown. */
   readonly memoryEnabled: boolean | undefined;
   readonly numaNode: number | undefined;
   readonly iommuGroup: number | undefined;

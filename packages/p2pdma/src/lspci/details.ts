@@ -3,6 +3,11 @@ import type { AcsDraft, Draft } from "./draft.js";
 
 /** Reads one line below a header, without its indentation. Lines that say nothing about topology are passed over. */
 export function readDetail(draft: Draft, text: string): void {
+  // A mail program may have wrapped the long ACS lines.
+  if (draft.within === "acs" && acsContinuation.test(text)) {
+    readAcsFlags(draft.acs, text);
+    return;
+  }
   // Dispatch on the first letter: a dump has 16,000 lines, and most are none of ours.
   switch (text.charCodeAt(0)) {
     case 67: // C
@@ -48,8 +53,7 @@ export function readDetail(draft: Draft, text: string): void {
       if (text.startsWith("!!! Unknown header type")) draft.unknownHeader = true;
       return;
     default:
-      // A mail program may have wrapped the long ACS lines.
-      if (draft.within === "acs") readAcsFlags(draft.acs, text);
+      return;
   }
 }
 
@@ -90,7 +94,6 @@ function readI(draft: Draft, text: string): void {
   else if (text.startsWith("IOMMU group: ")) draft.record.iommuGroup = decimal(text.slice(13));
   else if (text.startsWith("Initial VFs: ")) readVfs(draft, text);
   else if (text.startsWith("IOVCtl:")) draft.sriovEnabled = text.includes("Enable+");
-  else if (draft.within === "acs") readAcsFlags(draft.acs, text);
 }
 
 const window = /^(I\/O|Memory|Prefetchable memory) behind bridge: ([0-9a-f]+)-([0-9a-f]+)/;
@@ -158,6 +161,7 @@ function sizeOf(text: string): bigint | undefined {
 const capability = /^Capabilities: \[([0-9a-f]{2,3})(?: v\d+)?\] ?/;
 
 function readCapability(draft: Draft, text: string): void {
+  draft.detailed = true;
   if (text.startsWith("Capabilities: <access denied>")) {
     draft.accessDenied = true;
     return;
@@ -256,6 +260,8 @@ function readAcs(draft: Draft, text: string): void {
   readAcsFlags(draft.acs, text);
 }
 
+const acsContinuation =
+  /^(?:SrcValid|TransBlk|ReqRedir|CmpltRedir|UpstreamFwd|EgressCtrl|DirectTrans)[+-]/;
 const acsFlags =
   /\b(SrcValid|TransBlk|ReqRedir|CmpltRedir|UpstreamFwd|EgressCtrl|DirectTrans)([+-])/g;
 const acsFlagBits: Readonly<Record<string, number>> = {

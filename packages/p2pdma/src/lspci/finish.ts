@@ -82,8 +82,8 @@ function textAcs(draft: Draft, facts: ListingFacts, truncated: boolean): AcsInfo
 
 /** Hex is what the text was printed from, so it wins; sizes, names and CPU addresses are in the text only. */
 function merge(record: FunctionRecord, config: DecodedConfig): void {
-  record.vendorId = config.vendorId;
-  record.deviceId = config.deviceId;
+  record.vendorId = config.vendorId ?? record.vendorId;
+  record.deviceId = config.deviceId ?? record.deviceId;
   record.classCode = config.classCode ?? record.classCode;
   record.headerType = config.headerType;
   record.memoryEnabled = config.memoryEnabled ?? record.memoryEnabled;

@@ -1,4 +1,5 @@
 import type { AssembleOptions } from "../assemble.js";
+import { PCI_IDS_VERSION } from "../pci-names.js";
 import type { FunctionRecord } from "../record.js";
 import { readDetail } from "./details.js";
 import { type Draft, Drafts } from "./draft.js";
@@ -35,6 +36,7 @@ export function parseLspci(text: string, name: string): LspciListing {
 const TAB = 9;
 const CR = 13;
 const SPACE = 32;
+const QUOTE = 34;
 const GREATER = 62;
 const BAR = 124;
 
@@ -59,7 +61,8 @@ class Reader {
     }
     if (isAddressDigit(text.charCodeAt(at))) {
       const header = parseHeaderLine(text, at, end);
-      if (header !== undefined) {
+      // `lspci -m` quotes its fields; it has no details and is refused as a whole.
+      if (header !== undefined && text.charCodeAt(header.rest) !== QUOTE) {
         const opened = this.#drafts.open(header.address, line);
         this.#current = opened.draft;
         this.#hexBroken = false;
@@ -213,7 +216,7 @@ function missing(drafts: readonly Draft[], records: readonly FunctionRecord[]): 
   );
   if (unnamed.length > 0) {
     sentences.push(
-      `the IDs of ${count(unnamed.length)}, named in words that are not in the table of names: use lspci -nn`,
+      `the IDs of ${count(unnamed.length)}, named in words that have no number here (names of pci.ids ${PCI_IDS_VERSION}): use lspci -nn`,
     );
   }
   return sentences;

@@ -1,0 +1,401 @@
+import { describe, expect, it } from "vitest";
+import { P2pdma, ParseError, type PciTopology, parseTopology } from "../src/index.js";
+
+/** A small switch as `lspci -vvv` prints it to root: written for these tests. */
+const verbose = `00:00.0 Host bridge: Intel Corporation Sky Lake-E DMI3 Registers (rev 04)
+\tSubsystem: Example Device 0000
+\tControl: I/O- Mem- BusMaster- SpecCycle-
+\tStatus: Cap+ 66MHz- UDF-
+\tNUMA node: 1
+\tIOMMU group: 3
+\tCapabilities: [90] Express (v2) Root Port (Slot-), MSI 00
+\t\tLnkCap:\tPort #0, Speed 8GT/s, Width x4, ASPM L1
+\t\tLnkSta:\tSpeed unknown, Width x0
+\tCapabilities: [100 v1] Vendor Specific Information: ID=0002 Rev=0 Len=00c <?>
+
+00:01.0 PCI bridge: Intel Corporation Device 2030 (rev 04) (prog-if 00 [Normal decode])
+\tControl: I/O+ Mem+ BusMaster+
+\tStatus: Cap+
+\tBus: primary=00, secondary=01, subordinate=04, sec-latency=0
+\tI/O behind bridge: 0000f000-00000fff [disabled]
+\tMemory behind bridge: 90000000-900fffff [size=1M] [32-bit]
+\tPrefetchable memory behind bridge: 0000020000000000-00000201ffffffff [size=8G] [64-bit]
+\tCapabilities: [40] Express (v2) Root Port (Slot+), IntMsgNum 0
+\t\tLnkSta:\tSpeed 8GT/s (ok), Width x16 (ok)
+\tCapabilities: [110 v1] Access Control Services
+\t\tACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-
+\t\tACSCtl:\tSrcValid+ TransBlk- ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-
+\tKernel driver in use: pcieport
+
+01:00.0 PCI bridge: PLX Technology, Inc. Device 8747 (rev ca) (prog-if 00 [Normal decode])
+\tControl: I/O- Mem+ BusMaster+
+\tStatus: Cap+
+\tBus: primary=01, secondary=02, subordinate=04, sec-latency=0
+\tCapabilities: [68] Express (v2) Upstream Port, MSI 00
+
+02:08.0 PCI bridge: PLX Technology, Inc. Device 8747 (rev ca) (prog-if 00 [Normal decode])
+\tControl: I/O- Mem+ BusMaster+
+\tStatus: Cap+
+\tBus: primary=02, secondary=03, subordinate=03, sec-latency=0
+\tCapabilities: [68] Express (v2) Downstream Port (Slot+), MSI 00
+\tCapabilities: [f24 v1] Access Control Services
+\t\tACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl+ DirectTrans+
+\t\tACSCtl:\tSrcValid- TransBlk- ReqRedir- CmpltRedir- UpstreamFwd- EgressCtrl- DirectTrans-
+
+02:09.0 PCI bridge: PLX Technology, Inc. Device 8747 (rev ca) (prog-if 00 [Normal decode])
+\tControl: I/O- Mem+ BusMaster+
+\tStatus: Cap+
+\tBus: primary=02, secondary=04, subordinate=04, sec-latency=0
+\tCapabilities: [68] Express (v2) Downstream Port (Slot+), MSI 00
+\tCapabilities: [f24 v1] Access Control Services
+\t\tACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl+ DirectTrans+
+\t\tACSCtl:\tSrcValid- TransBlk- ReqRedir- CmpltRedir- UpstreamFwd- EgressCtrl- DirectTrans-
+
+03:00.0 3D controller: NVIDIA Corporation Device 15f8 (rev a1)
+\tControl: I/O- Mem+ BusMaster+
+\tStatus: Cap+
+\tRegion 0: Memory at 90000000 (32-bit, non-prefetchable) [size=16M]
+\tRegion 1: Memory at 20000000000 (64-bit, prefetchable) [size=16G]
+\tRegion 5: I/O ports at e000 [size=128]
+\tCapabilities: [78] Express (v2) Endpoint, MSI 00
+\tKernel driver in use: nvidia
+
+04:00.0 Ethernet controller: Mellanox Technologies MT28800 Family [ConnectX-5 Ex]
+\tControl: I/O- Mem+ BusMaster+
+\tStatus: Cap+
+\tRegion 0: Memory at 20400000000 (64-bit, prefetchable) [size=32M]
+\tCapabilities: [60] Express (v2) Endpoint, MSI 00
+\tCapabilities: [180 v1] Single Root I/O Virtualization (SR-IOV)
+\t\tIOVCap:\tMigration-, Interrupt Message Number: 000
+\t\tIOVCtl:\tEnable+ Migration- Interrupt- MSE+ ARIHierarchy+
+\t\tInitial VFs: 8, Total VFs: 8, Number of VFs: 2, Function Dependency Link: 00
+\t\tVF offset: 2, stride: 1, Device ID: 101a
+\t\tRegion 0: Memory at 0000020402000000 (64-bit, prefetchable)
+
+04:00.2 Ethernet controller: Mellanox Technologies MT28800 Family [ConnectX-5 Ex Virtual Function]
+\tControl: I/O- Mem- BusMaster+
+\tStatus: Cap+
+\tRegion 0: [virtual] Memory at 20402000000 (64-bit, prefetchable) [size=1M]
+\tCapabilities: [60] Express (v2) Endpoint, MSI 00
+
+04:00.3 Ethernet controller: Mellanox Technologies MT28800 Family [ConnectX-5 Ex Virtual Function]
+\tControl: I/O- Mem- BusMaster+
+\tStatus: Cap+
+\tCapabilities: [60] Express (v2) Endpoint, MSI 00
+
+`;
+
+function summary(topology: PciTopology): unknown {
+  return topology.functions.map((fn) => [
+    fn.address,
+    topology.functions[fn.parent]?.address,
+    fn.portType,
+    fn.acs,
+    topology.functions[fn.physfn]?.address,
+  ]);
+}
+
+describe("lspci text", () => {
+  const topology = parseTopology(verbose, { name: "switch.txt" });
+
+  it("links the tree by secondary bus numbers and VFs by the SR-IOV capability", () => {
+    expect(topology.functions.map((fn) => topology.functions[fn.parent]?.address)).toEqual([
+      undefined,
+      undefined,
+      "0000:00:01.0",
+      "0000:01:00.0",
+      "0000:01:00.0",
+      "0000:02:08.0",
+      "0000:02:09.0",
+      "0000:02:09.0",
+      "0000:02:09.0",
+    ]);
+    expect(topology.get("04:00.3")?.physfn).toBe(topology.indexOf("04:00.0"));
+    expect(topology.get("04:00.0")?.physfn).toBe(-1);
+    expect(topology.hostBridges).toEqual([{ domain: 0, bus: 0, first: 0, complete: true }]);
+  });
+
+  it("reads IDs from names, classes, ports, links, NUMA node, group and driver", () => {
+    const root = topology.at("00:00.0");
+    expect([root.vendorId, root.deviceId, root.classCode]).toEqual([0x8086, 0x2020, 0x060000]);
+    expect([root.numaNode, root.iommuGroup, root.portType]).toEqual([1, 3, "root-port"]);
+    expect(root.link).toEqual({ speed: undefined, width: undefined, maxSpeed: 8, maxWidth: 4 });
+    expect(topology.at("00:01.0").deviceId).toBe(0x2030);
+    expect(topology.at("00:01.0").driver).toBe("pcieport");
+    expect(topology.at("00:01.0").link?.width).toBe(16);
+    expect(topology.at("04:00.0").name).toBe(
+      "Mellanox Technologies MT28800 Family [ConnectX-5 Ex]",
+    );
+  });
+
+  it("reads BARs with sizes and bridge windows; those of VFs in a capability are not the PF's", () => {
+    expect(topology.at("03:00.0").bars).toEqual([
+      bar(0, 0x90000000n, 1n << 24n, { is64Bit: false, prefetchable: false }),
+      bar(1, 0x20000000000n, 1n << 34n),
+      undefined,
+      undefined,
+      undefined,
+      { ...bar(5, 0xe000n, 128n, { is64Bit: false, prefetchable: false }), kind: "io" },
+    ]);
+    expect(topology.at("04:00.0").bars).toEqual([bar(0, 0x20400000000n, 1n << 25n), undefined]);
+    expect(topology.at("00:01.0").windows).toEqual([
+      { kind: "memory", first: 0x90000000n, last: 0x900fffffn },
+      { kind: "prefetchable", first: 0x20000000000n, last: 0x201ffffffffn },
+    ]);
+  });
+
+  it("reads ACS bits, and none where the listing shows extended capabilities but no ACS", () => {
+    expect(topology.at("00:01.0").acs).toEqual({
+      state: "present",
+      control: 0x1d,
+      capability: 0x1f,
+    });
+    expect(topology.at("02:08.0").acs).toEqual({ state: "present", control: 0, capability: 0x7f });
+    expect(topology.at("01:00.0").acs).toEqual({ state: "none" });
+    expect(topology.at("04:00.2").acs).toEqual({ state: "none" });
+  });
+
+  it("gives the pair's answer", () => {
+    const p2pdma = new P2pdma(topology, { cpu: "intel" });
+    expect(p2pdma.decide("03:00.0", "04:00.2").mapType).toBe("bus-addr");
+  });
+
+  it.each([
+    ["quoted in a mail", (text: string) => text.replaceAll(/^/gm, "> ")],
+    ["quoted twice", (text: string) => text.replaceAll(/^/gm, "> > ")],
+    ["indented", (text: string) => text.replaceAll(/^/gm, "      ")],
+    ["with CRLF", (text: string) => text.replaceAll("\n", "\r\n")],
+    ["with spaces for tabs", (text: string) => text.replaceAll("\t", "        ")],
+    ["with a byte order mark", (text: string) => `\u{feff}${text}`],
+    ["with -D", (text: string) => text.replaceAll(/^([0-9a-f]{2}:[0-9a-f]{2}\.)/gm, "0000:$1")],
+    [
+      "after a shell prompt and other words",
+      (text: string) => `root@host:~# lspci -vvv\n${text}done\n`,
+    ],
+    ["with ACS lines wrapped", (text: string) => text.replaceAll(" CmpltRedir", "\nCmpltRedir")],
+    ["twice", (text: string) => text + text],
+    ["with a blank line after each", (text: string) => text.replaceAll("\n", "\n\n")],
+    [
+      "after a plain listing",
+      (text: string) =>
+        `${text
+          .split("\n")
+          .filter((line) => /^\d/.test(line))
+          .join("\n")}\n\n${text}`,
+    ],
+    [
+      "with paths (-PP)",
+      (text: string) => text.replace(/^03:00\.0/m, "00:01.0/01:00.0/02:08.0/03:00.0"),
+    ],
+  ])("reads the same %s", (_, change) => {
+    expect(summary(parseTopology(change(verbose)))).toEqual(summary(topology));
+  });
+
+  it.each([
+    ["00:00.0 0600: 8086:2020 (rev 04)", 0x060000, 0x2020],
+    ["00:00.0 Class 0600: 8086:2020", 0x060000, 0x2020],
+    [
+      "00:00.0 Host bridge [0600]: Intel Corporation Sky Lake-E DMI3 [8086:2020] (rev 04)",
+      0x060000,
+      0x2020,
+    ],
+    ["00:00.0 Host bridge: Intel Corporation: Unknown device 2020", 0x060000, 0x2020],
+    ["00:00.0 Host bridge: Device 8086:2020", 0x060000, 0x2020],
+    ["00:00.0 Generic system peripheral [0807]: Intel Corporation Device 0b23", 0x080700, 0x0b23],
+    ["00:00.0 Serial bus controller [0c80]: Intel Corporation Device 0001", 0x0c8000, 0x0001],
+    [
+      "00:00.0 USB controller: Intel Corporation Device 0002 (rev 01) (prog-if 30 [XHCI])",
+      0x0c0330,
+      0x0002,
+    ],
+    ["00:00.0 Bridge: Intel Corporation Thing to bus[E:B]", 0x068000, undefined],
+  ])("reads the header %s", (line, classCode, deviceId) => {
+    const fn = parseTopology(`${line}\n`).at("00:00.0");
+    expect([fn.vendorId, fn.classCode, fn.deviceId]).toEqual([0x8086, classCode, deviceId]);
+  });
+
+  it("plain lspci leaves everything but the header unknown, and says so", () => {
+    const plain = verbose
+      .split("\n")
+      .filter((line) => /^\d/.test(line))
+      .join("\n");
+    const parsed = parseTopology(plain);
+    expect(parsed.functions.every((fn) => fn.acs.state === "unknown")).toBe(true);
+    expect(parsed.source.missing.join()).toContain("lspci -vvv as root");
+    const decision = new P2pdma(parsed, { cpu: "intel" }).decide("03:00.0", "04:00.0");
+    expect(decision.possible).toEqual(["bus-addr", "thru-host-bridge", "not-supported"]);
+  });
+
+  it("R29: access denied leaves port and ACS unknown", () => {
+    const text = verbose.replaceAll(
+      /^\tCapabilities: \[.*\n(?:\t\t.*\n)*/gm,
+      "\tCapabilities: <access denied>\n",
+    );
+    const parsed = parseTopology(text);
+    expect(parsed.at("02:08.0").portType).toBeUndefined();
+    const decision = new P2pdma(parsed, { cpu: "intel" }).decide("03:00.0", "04:00.0");
+    expect(decision.mapType).toBe("unknown");
+    expect(decision.acsUnknown).toEqual([
+      "0000:03:00.0",
+      "0000:02:08.0",
+      "0000:01:00.0",
+      "0000:04:00.0",
+      "0000:02:09.0",
+    ]);
+    expect(parsed.source.missing).toEqual([
+      "capabilities of 9 functions (access denied): run lspci as root",
+      expect.stringMatching(/^the IDs of 3 functions.*lspci -nn$/),
+    ]);
+  });
+
+  it("-v names ACS without its control register: unknown", () => {
+    const parsed = parseTopology(verbose.replaceAll(/^\t\t.*\n/gm, ""));
+    expect(parsed.at("02:08.0").acs.state).toBe("unknown");
+    expect(parsed.at("01:00.0").acs.state).toBe("none");
+    expect(parsed.source.missing.join()).toContain("lspci -vv");
+  });
+
+  it("a control register cut off in the middle is unknown, not zero", () => {
+    const at = verbose.lastIndexOf(" EgressCtrl-");
+    const parsed = parseTopology(verbose.slice(0, at));
+    expect(parsed.at("02:09.0").acs.state).toBe("unknown");
+  });
+
+  it("a function cut off before its capabilities has unknown ACS", () => {
+    const at = verbose.indexOf("\tCapabilities: [60]");
+    const parsed = parseTopology(verbose.slice(0, at));
+    expect(parsed.at("04:00.0").acs.state).toBe("unknown");
+    expect(parsed.at("03:00.0").acs.state).toBe("none");
+  });
+
+  it("no extended capability anywhere: not readable, so unknown", () => {
+    const parsed = parseTopology(
+      verbose.replaceAll(/^\tCapabilities: \[[0-9a-f]{3} .*\n(?:\t\t.*\n)*/gm, ""),
+    );
+    expect(parsed.at("03:00.0").acs.state).toBe("unknown");
+    expect(parsed.at("01:00.0").acs.state).toBe("unknown");
+  });
+
+  it("a listing that begins in the middle does not take its first function for the host bridge", () => {
+    const parsed = parseTopology(verbose.slice(verbose.indexOf("\tControl")));
+    expect(parsed.hostBridges.every((host) => !host.complete)).toBe(true);
+  });
+
+  it("a bridge taken out of the listing is noticed", () => {
+    const parsed = parseTopology(verbose.replace(/^02:09\.0[\s\S]*?\n\n/m, ""));
+    expect(parsed.at("04:00.0").hiddenUpstream).toBe(true);
+    const decision = new P2pdma(parsed, { cpu: "intel" }).decide("03:00.0", "04:00.0");
+    expect(decision.mapType).toBe("unknown");
+  });
+
+  it("one pasted function says nothing of its host bridge", () => {
+    const parsed = parseTopology(
+      verbose.slice(verbose.indexOf("03:00.0 3D"), verbose.indexOf("04:00.0 Eth")),
+    );
+    expect(parsed.hostBridges).toEqual([{ domain: 0, bus: 3, first: 0, complete: false }]);
+  });
+
+  it("unreadable functions stay in the tree with unknown ACS", () => {
+    const parsed = parseTopology(
+      `${verbose}05:00.0 SD Host controller: Genesys Logic, Inc Device 9755 (rev ff)\n\t!!! Unknown header type 7f\n\n`,
+    );
+    const fn = parsed.at("05:00.0");
+    expect([fn.headerType, fn.acs.state]).toEqual([undefined, "unknown"]);
+    expect(parsed.endpoints()).toContain(fn);
+  });
+
+  it("a region line of -v has a counted index", () => {
+    const parsed = parseTopology(
+      "00:02.0 3D controller: NVIDIA Corporation Device 0001\n\tFlags: bus master\n\tMemory at a0000000 (32-bit, non-prefetchable) [size=16M]\n\tMemory at b0000000 (64-bit, prefetchable) [size=256M]\n\tI/O ports at e000 [size=128]\n\n",
+    );
+    expect(parsed.at(0).bars.map((b) => [b?.index, b?.indexInferred])).toEqual([
+      [0, true],
+      [1, true],
+      [undefined, undefined],
+      [3, true],
+    ]);
+    expect(parsed.at(0).memoryEnabled).toBe(true);
+  });
+});
+
+describe("broken bus numbers", () => {
+  const bridge = (at: string, buses: string): string => {
+    const [secondary, subordinate] = buses.split("-");
+    return `${at} PCI bridge: PLX Technology, Inc. Device 8747\n\tFlags: bus master\n\tBus: primary=00, secondary=${secondary ?? ""}, subordinate=${subordinate ?? ""}, sec-latency=0\n\n`;
+  };
+
+  it("two bridges that claim each other's bus do not loop", () => {
+    const parsed = parseTopology(bridge("01:00.0", "02-02") + bridge("02:00.0", "01-01"));
+    expect(parsed.source.warnings.join()).toContain("0000:02:00.0");
+    expect(parsed.at("02:00.0").parent).toBe(parsed.indexOf("01:00.0"));
+    expect(parsed.at("01:00.0").parent).toBe(-1);
+  });
+
+  it("a bus behind two bridges goes to the first", () => {
+    const parsed = parseTopology(
+      `${bridge("00:01.0", "05-05")}${bridge("00:02.0", "05-05")}05:00.0 3D controller: NVIDIA Corporation Device 0001\n\n`,
+    );
+    expect(parsed.at("05:00.0").parent).toBe(parsed.indexOf("00:01.0"));
+    expect(parsed.source.warnings.join()).toContain("also behind 0000:00:01.0");
+  });
+
+  it("a bridge that claims its own bus is ignored", () => {
+    const parsed = parseTopology(bridge("03:00.0", "03-ff"));
+    expect(parsed.at("03:00.0").parent).toBe(-1);
+    expect(parsed.source.warnings).toHaveLength(1);
+  });
+});
+
+describe("text that is something else", () => {
+  it.each([
+    ["", 1, "empty"],
+    ["  \n\n", 1, "empty"],
+    ["\n\nhello world\n", 3, "no PCI device"],
+    ["-[0000:00]-+-00.0  Intel\n           \\-01.0-[01]--00.0\n", 1, "lspci -t"],
+    ["Slot:\t00:00.0\nClass:\tHost bridge\n", 1, "lspci -vmm"],
+    ['00:00.0 "Host bridge" "Intel" "x" -r02 "" ""\n', 1, "lspci -m"],
+    ['<system version="1"><cpu><pci busid="0"/></cpu></system>', 1, "NCCL"],
+    ['{"pairs": []}', 1, "not a peerbar capture"],
+    ['{\n"schemaVersion": 1,\n', 3, "not valid JSON"],
+  ])("%j is a ParseError at line %i: %s", (text, line, words) => {
+    const error = thrown(() => parseTopology(text, { name: "x.txt" }));
+    expect(error).toBeInstanceOf(ParseError);
+    expect(error).toMatchObject({
+      code: "EINVAL",
+      line,
+      source: "x.txt",
+      hint: expect.any(String) as string,
+    });
+    expect((error as ParseError).message).toContain(words);
+  });
+
+  it("gzip, binary and UTF-16 bytes", () => {
+    const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+    expect(thrown(() => parseTopology(Uint8Array.of(0x1f, 0x8b, 8, 0)))).toMatchObject({
+      code: "EINVAL",
+      hint: expect.stringContaining("@peerbar/p2pdma/node") as string,
+    });
+    expect(String(thrown(() => parseTopology(Uint8Array.of(1, 0, 0, 2))))).toContain("binary");
+    expect(parseTopology(bytes(verbose)).functions).toHaveLength(9);
+    const utf16 = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(verbose, "utf16le")]);
+    expect(parseTopology(utf16).functions).toHaveLength(9);
+  });
+});
+
+function thrown(run: () => unknown): unknown {
+  try {
+    run();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+function bar(
+  index: number,
+  start: bigint,
+  length: bigint,
+  flags = { is64Bit: true, prefetchable: true },
+) {
+  return { index, kind: "memory", start, busStart: start, length, ...flags };
+}
