@@ -53,6 +53,8 @@ export class SimFunction implements PciFunction {
   /** The DMA API of the function: the IOMMU's, or direct (dma-iova R2). */
   readonly dma: DmaMapper;
   readonly engine: SimDmaEngine;
+  /** At most one device model: called when a reset or removal makes the device forget. */
+  onReset: (() => void) | undefined;
   readonly #parts: FunctionParts;
   #present = true;
   #resetting = false;
@@ -193,6 +195,7 @@ export class SimFunction implements PciFunction {
   remove(): void {
     this.#present = false;
     for (const bar of this.bars) bar?.memory.clear();
+    this.onReset?.();
     this.#refresh();
     this.#parts.events?.emit({ type: "unplug", function: this.name });
   }
@@ -244,8 +247,8 @@ export class SimFunction implements PciFunction {
   /** All registers to their defaults, BARs unassigned, memory lost. */
   #flr(): void {
     this.#parts.config.resetWritable();
-    if (this.#parts.keepBarMemory) return;
-    for (const bar of this.bars) bar?.memory.clear();
+    if (!this.#parts.keepBarMemory) for (const bar of this.bars) bar?.memory.clear();
+    this.onReset?.();
   }
 
   get #express(): boolean {

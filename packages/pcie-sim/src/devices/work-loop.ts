@@ -1,0 +1,38 @@
+import type { Scheduler } from "@peerbar/core";
+
+/** Runs a device's work one item after the other, apart from whoever rang the doorbell. */
+export class WorkLoop {
+  readonly #scheduler: Scheduler;
+  readonly #next: () => Promise<boolean>;
+  readonly #idle: (() => void)[] = [];
+  #running = false;
+
+  /** @param next - does one item; false when there is none. Must not throw. */
+  constructor(scheduler: Scheduler, next: () => Promise<boolean>) {
+    this.#scheduler = scheduler;
+    this.#next = next;
+  }
+
+  /** Work may have come. */
+  kick(): void {
+    if (this.#running) return;
+    this.#running = true;
+    this.#scheduler.defer(() => {
+      void this.#run();
+    });
+  }
+
+  /** Resolves when nothing is left to do. */
+  idle(): Promise<void> {
+    if (!this.#running) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#idle.push(resolve);
+    });
+  }
+
+  async #run(): Promise<void> {
+    while (await this.#next());
+    this.#running = false;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}
