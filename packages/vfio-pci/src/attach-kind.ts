@@ -54,12 +54,16 @@ export class BarProvider {
 
   /** The kind a device gets whose mappings are made one by one: nothing is reserved to find out. */
   kindOf(device: DmaDevice): AttachKind {
-    const { route } = this.verdict(device);
-    if (route === undefined) return "none";
-    if (route.kind === "bus") return "bus";
-    if (device.dma === undefined) return "none";
-    return device.dma.space === "iova" ? "host-bridge-iova" : "host-bridge-dma";
+    return kindBy(this.verdict(device).route, device);
   }
+}
+
+/** The kind that a route means for a device, before any IOVA was asked for. */
+export function kindBy(route: PhysVecRoute | undefined, device: DmaDevice): AttachKind {
+  if (route === undefined) return "none";
+  if (route.kind === "bus") return "bus";
+  if (device.dma === undefined) return "none";
+  return device.dma.space === "iova" ? "host-bridge-iova" : "host-bridge-dma";
 }
 
 /** Exporters that can tell the kind of an attachment. */

@@ -109,11 +109,11 @@ export class BarBuffer implements ExporterOps, TellsAttachKind {
       });
     }
     this.#policy.attach?.(attachment);
-    const events = this.#dmabuf?.events;
-    if (events === undefined) return;
-    events.emit({
+    const { dmabuf } = this;
+    dmabuf.events?.emit({
       type: "attach-kind",
-      buffer: this.dmabuf.label,
+      buffer: dmabuf.label,
+      inode: dmabuf.inode,
       attachment: attachment.name,
       kind: this.attachKind(attachment),
     });
@@ -132,8 +132,8 @@ export class BarBuffer implements ExporterOps, TellsAttachKind {
   }
 
   /** vfio-pci-dmabuf R13: the last one ends a drain. */
-  unmap(attachment: Attachment, table: ScatterTable, _direction: DmaDirection, _held: Held): void {
-    this.#policy.unmap(attachment, table);
+  unmap(attachment: Attachment, table: ScatterTable, direction: DmaDirection, _held: Held): void {
+    this.#policy.unmap(attachment, table, direction);
     this.#references -= 1;
     if (this.#references === 0) this.#wakeDrain?.();
   }
@@ -182,7 +182,12 @@ export class BarBuffer implements ExporterOps, TellsAttachKind {
     this.#references -= 1;
     try {
       if (this.#references > 0) {
-        dmabuf.events?.emit({ type: "drain", buffer: dmabuf.label, mappings: this.#references });
+        dmabuf.events?.emit({
+          type: "drain",
+          buffer: dmabuf.label,
+          inode: dmabuf.inode,
+          mappings: this.#references,
+        });
         const { scheduler } = dmabuf.reservation;
         const point = { kind: "drain", on: dmabuf.label } as const;
         await waitFor(scheduler, point, options, "vfio.drain", (wake) => {
@@ -195,7 +200,7 @@ export class BarBuffer implements ExporterOps, TellsAttachKind {
       this.#wakeDrain = undefined;
       this.#references += 1;
     }
-    dmabuf.events?.emit({ type: "drained", buffer: dmabuf.label });
+    dmabuf.events?.emit({ type: "drained", buffer: dmabuf.label, inode: dmabuf.inode });
   }
 
   #gone(syscall: string, rule: string): DmaBufError {

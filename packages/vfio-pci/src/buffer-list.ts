@@ -102,33 +102,34 @@ export class BufferList {
 
 /** Flag, invalidate, fences, drain, re-arm: the order of vfio-pci-dmabuf section 2. */
 async function revoke(buffer: BarBuffer, options: WaitOptions | undefined): Promise<void> {
-  await notify(buffer, options, () => {
-    if (buffer.revoked) return;
-    buffer.markRevoked();
-    buffer.dmabuf.events?.emit({ type: "revoke", buffer: buffer.dmabuf.label });
-  });
+  await notify(buffer, options, true);
   await buffer.drain(options);
 }
 
 /** Importers hear of it while the flag still stands (step 5), so that none of them maps too early. */
 async function restore(buffer: BarBuffer, options: WaitOptions | undefined): Promise<void> {
-  await notify(buffer, options, () => undefined);
+  await notify(buffer, options, false);
   if (!buffer.drained) await buffer.drain(options);
-  const held = await buffer.dmabuf.reservation.lock(options);
+  const { dmabuf } = buffer;
+  const held = await dmabuf.reservation.lock(options);
   buffer.markRestored();
   held.release();
-  buffer.dmabuf.events?.emit({ type: "restore", buffer: buffer.dmabuf.label });
+  dmabuf.events?.emit({ type: "restore", buffer: dmabuf.label, inode: dmabuf.inode });
 }
 
 /** Invalidates every attachment and waits for all fences, BOOKKEEP included (known-bugs B2, B3), with the reservation held. */
 async function notify(
-  { dmabuf }: BarBuffer,
+  buffer: BarBuffer,
   options: WaitOptions | undefined,
-  before: () => void,
+  revokes: boolean,
 ): Promise<void> {
+  const { dmabuf } = buffer;
   const held = await dmabuf.reservation.lock(options);
   try {
-    before();
+    if (revokes && !buffer.revoked) {
+      buffer.markRevoked();
+      dmabuf.events?.emit({ type: "revoke", buffer: dmabuf.label, inode: dmabuf.inode });
+    }
     dmabuf.invalidateMappings(held);
     await dmabuf.reservation.wait("bookkeep", options);
   } finally {

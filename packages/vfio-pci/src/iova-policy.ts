@@ -1,14 +1,15 @@
-import {
-  type Attachment,
-  DmaBufError,
-  type DmaDirection,
-  mapPhysVec,
-  type PhysRange,
-  type PhysVecRoute,
-  type ScatterTable,
-  unmapPhysVec,
+import type {
+  Attachment,
+  DmaDirection,
+  PhysRange,
+  PhysVecRoute,
+  ScatterTable,
 } from "@peerbar/core";
+import { DmaBufError } from "@peerbar/core";
 import type { AttachKind, BarProvider } from "./attach-kind.js";
+
+/** Allocations that the kernel may fail, where a failing one is told apart. */
+export type AllocationSite = "private" | "dma-buf" | "sg-table";
 
 /** What is mapped: one buffer's ranges and the BAR they lie in. */
 export interface BarSource {
@@ -16,21 +17,31 @@ export interface BarSource {
   readonly ranges: readonly PhysRange[];
   /** Bytes, all ranges together. */
   readonly size: bigint;
+  /** Failure injection; throws to make the allocation fail. */
+  readonly allocate: ((site: AllocationSite) => void) | undefined;
 }
 
-/** When IOVA space is taken and given back. Chosen at export; both kinds give importers the same tables. */
+/**
+ * When IOVA space is taken and given back.
+ *
+ * - `mapping`: as Linux 7.2: each mapping has an IOVA of its own, allocated at map and destroyed at unmap.
+ * - `attachment`: as the draft of October 2025 meant it: reserved at attach, linked at map, unlinked at unmap, freed at detach. An importer
+ *   that maps again after a revoke gets the same addresses; one that never maps holds IOVA space for nothing (vfio-pci-dmabuf D8).
+ */
+export type IovaStrategy = "mapping" | "attachment";
+
+/** One strategy at work for one buffer. Both give importers the same tables. */
 export interface IovaPolicy {
   kindOf(attachment: Attachment): AttachKind;
   /** Called once the exporter has admitted the attachment. Must leave nothing behind when it throws. */
   attach?(attachment: Attachment): void;
   detach?(attachment: Attachment): void;
   map(attachment: Attachment, direction: DmaDirection): ScatterTable;
-  unmap(attachment: Attachment, table: ScatterTable): void;
+  unmap(attachment: Attachment, table: ScatterTable, direction: DmaDirection): void;
 }
 
 /** @throws DmaBufError EINVAL where p2pdma has no way from this device to the BAR (vfio-pci-dmabuf R12). */
-export function routeOf(source: BarSource, attachment: Attachment): PhysVecRoute {
-  const { provider } = source;
+export function routeOf({ provider }: BarSource, attachment: Attachment): PhysVecRoute {
   const { mapType, route } = provider.verdict(attachment.device);
   if (route !== undefined) return route;
   const client = attachment.device.pciAddress;
@@ -48,26 +59,4 @@ export function routeOf(source: BarSource, attachment: Attachment): PhysVecRoute
       rule: "vfio-pci-dmabuf R12",
     },
   );
-}
-
-/** Linux 7.2: every mapping has an IOVA of its own, allocated at map and destroyed at unmap (vfio-pci-dmabuf R14, section 4). */
-export class MappingIova implements IovaPolicy {
-  readonly #source: BarSource;
-
-  constructor(source: BarSource) {
-    this.#source = source;
-  }
-
-  kindOf(attachment: Attachment): AttachKind {
-    return this.#source.provider.kindOf(attachment.device);
-  }
-
-  map(attachment: Attachment, direction: DmaDirection): ScatterTable {
-    const source = this.#source;
-    return mapPhysVec(attachment.device, routeOf(source, attachment), source.ranges, direction);
-  }
-
-  unmap(_attachment: Attachment, table: ScatterTable): void {
-    unmapPhysVec(table);
-  }
 }

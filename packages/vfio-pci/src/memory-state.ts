@@ -13,13 +13,16 @@ const PMCSR_STATE = 0x3;
 export class MemoryState {
   readonly #fn: PciFunction;
   readonly #capabilities: Capabilities;
+  readonly #lowPowerHole: boolean;
   /** I/O and memory bits of the command register as the user wrote them. */
   #command: number;
   /** The user asked for low power and has not come back (vfio-pci-dmabuf R25). */
   lowPower = false;
 
-  constructor(fn: PciFunction, capabilities: Capabilities) {
+  /** @param lowPowerHole - True for the kernel's hole (known-bugs B14). */
+  constructor(fn: PciFunction, capabilities: Capabilities, lowPowerHole: boolean) {
     this.#fn = fn;
+    this.#lowPowerHole = lowPowerHole;
     this.#capabilities = capabilities;
     this.#command = fn.readConfig(COMMAND, 2);
   }
@@ -40,8 +43,16 @@ export class MemoryState {
     fn.writeConfig(COMMAND, 2, fn.readConfig(COMMAND, 2) & ~COMMAND_MASTER);
   }
 
-  /** `__vfio_pci_memory_enabled`: power above D3hot, and the virtual memory bit; virtual functions have no such bit (R22). */
+  /**
+   * Whether buffers may be used. The kernel looks at {@link decodes} alone, so that an export, or a command write, gives buffers back while
+   * low power is engaged (vfio-pci-dmabuf R26, known-bugs B14); here they stay revoked until low power is left.
+   */
   get enabled(): boolean {
+    return this.decodes && (this.#lowPowerHole || !this.lowPower);
+  }
+
+  /** `__vfio_pci_memory_enabled`: power above D3hot, and the virtual memory bit; virtual functions have no such bit (R22). */
+  get decodes(): boolean {
     if (this.#fn.powerState >= D3HOT) return false;
     return this.#fn.isVirtual || (this.#command & COMMAND_MEMORY) !== 0;
   }

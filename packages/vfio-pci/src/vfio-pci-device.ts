@@ -3,16 +3,16 @@ import {
   type BarExporter,
   DmaBuf,
   DmaBufError,
-  type DmaBufErrorCode,
   type EventSink,
   type ExportRequest,
   type PciBar,
   type PciFunction,
-  type PciPowerState,
   type Scheduler,
+  type Slice,
   type WaitOptions,
 } from "@peerbar/core";
 import { BarProvider } from "./attach-kind.js";
+import { AttachmentIova } from "./attachment-iova.js";
 import { BarBuffer } from "./bar-buffer.js";
 import {
   type BarTable,
@@ -24,28 +24,46 @@ import {
   placeRanges,
   sumRanges,
 } from "./bar-ranges.js";
+import { type BarView, BarViews, type CpuMemory } from "./bar-view.js";
 import { BufferList, type Draining } from "./buffer-list.js";
-import { type Capabilities, findCapabilities } from "./capabilities.js";
-import {
-  type ConfigAccess,
-  type ConfigTrigger,
-  chop,
-  physicalValue,
-  triggerOf,
-} from "./config-write.js";
-import { type BarSource, type IovaPolicy, MappingIova } from "./iova-policy.js";
-import { COMMAND, MemoryState } from "./memory-state.js";
+import { findCapabilities } from "./capabilities.js";
+import type { AllocationSite, BarSource, IovaPolicy, IovaStrategy } from "./iova-policy.js";
+import { LinuxIova } from "./linux-iova.js";
+import { LowPower } from "./low-power.js";
+import { MappingIova } from "./mapping-iova.js";
+import { MemoryGate } from "./memory-gate.js";
+import { MemoryState } from "./memory-state.js";
 import type { P2pDecision } from "./p2p-decision.js";
 import { Registration } from "./registration.js";
+import { VirtualConfig } from "./virtual-config.js";
 
 /** @internal What {@link VfioPci} hands to each device it opens. */
 export interface DeviceSetup {
   readonly p2pdma: P2pDecision;
   readonly scheduler: Scheduler;
   readonly events: EventSink | undefined;
+  readonly cpu: CpuMemory | undefined;
+  readonly iovaStrategy: IovaStrategy;
+  readonly quirks: "linux-7.2" | undefined;
+  readonly allocate: ((site: AllocationSite) => void) | undefined;
   readonly unclaimed: ReadonlySet<number>;
   readonly nonMappable: boolean;
   onClosed(device: VfioPciDevice): void;
+}
+
+/** What to export, and how its mappings take IOVA space. */
+export interface BarExportRequest extends ExportRequest {
+  /** The strategy of this buffer; that of the `VfioPci` where absent. Without effect under `quirks`. */
+  readonly iovaStrategy?: IovaStrategy | undefined;
+}
+
+/** @internal The same request while its list of ranges is not read yet: the kernel checks the BAR before it does. */
+export interface RegionRequest {
+  readonly bar: number;
+  readonly count: number;
+  ranges(): readonly Slice[];
+  readonly name: string | undefined;
+  readonly iovaStrategy: IovaStrategy | undefined;
 }
 
 /**
@@ -60,10 +78,11 @@ export class VfioPciDevice implements BarExporter {
   readonly device: PciFunction;
   readonly #setup: DeviceSetup;
   readonly #bars: BarTable;
-  readonly #capabilities: Capabilities;
-  readonly #memory: MemoryState;
   readonly #registration: Registration;
   readonly #list: BufferList;
+  readonly #gate: MemoryGate;
+  readonly #config: VirtualConfig;
+  readonly #lowPower: LowPower;
   readonly #providers: (BarProvider | undefined)[] = [];
   #closing = false;
   #closed = false;
@@ -71,15 +90,20 @@ export class VfioPciDevice implements BarExporter {
 
   /** @internal Made by `VfioPci.open`. */
   constructor(fn: PciFunction, setup: DeviceSetup) {
+    const { scheduler, events } = setup;
+    const capabilities = findCapabilities(fn);
+    const memory = new MemoryState(fn, capabilities, setup.quirks !== undefined);
     this.device = fn;
     this.#setup = setup;
     this.#bars = { bars: fn.bars, unclaimed: setup.unclaimed, nonMappable: setup.nonMappable };
-    this.#capabilities = findCapabilities(fn);
-    this.#memory = new MemoryState(fn, this.#capabilities);
-    this.#registration = new Registration(fn.pciAddress, setup.scheduler);
-    this.#list = new BufferList(fn.pciAddress, setup.scheduler, this.#registration);
+    this.#registration = new Registration(fn.pciAddress, scheduler);
+    this.#list = new BufferList(fn.pciAddress, scheduler, this.#registration);
+    const views = new BarViews(this.#list.memoryLock, memory, setup.cpu);
+    this.#gate = new MemoryGate(fn, memory, this.#list, views, events);
     this.#registration.get("vfio.open");
-    this.#memory.enable();
+    memory.enable();
+    this.#config = new VirtualConfig(capabilities, this.#gate);
+    this.#lowPower = new LowPower(this.#gate);
   }
 
   /** True once closed; nothing can be done with the device any more. */
@@ -89,7 +113,7 @@ export class VfioPciDevice implements BarExporter {
 
   /** Whether a buffer exported now could be mapped (vfio-pci-dmabuf R22). */
   get memoryEnabled(): boolean {
-    return !this.#closing && this.#memory.enabled;
+    return !this.#closing && this.#gate.state.enabled;
   }
 
   /** Revokes that wait for importers, with what they wait for. */
@@ -107,6 +131,11 @@ export class VfioPciDevice implements BarExporter {
     return this.#registration.references;
   }
 
+  /** @internal For the hot reset of a set. */
+  get gate(): MemoryGate {
+    return this.#gate;
+  }
+
   /**
    * Shares pages of one BAR as a buffer. It is born revoked where memory does not decode (vfio-pci-dmabuf R6). The ranges may overlap,
    * repeat and come in any order (R3). The caller owns the buffer and closes it.
@@ -114,19 +143,34 @@ export class VfioPciDevice implements BarExporter {
    * @throws DmaBufError EINVAL, ENODEV, ENOMEM, EOVERFLOW by vfio-pci-dmabuf V11 to V22, the first that applies; EBADF after close; EINTR,
    *   ETIMEDOUT while waiting for a reset in progress. Nothing is left behind.
    */
-  async exportDmaBuf(request: ExportRequest, options?: WaitOptions): Promise<DmaBuf> {
-    this.#assertOpen(EXPORT);
+  exportDmaBuf(request: BarExportRequest, options?: WaitOptions): Promise<DmaBuf> {
+    const { ranges } = request;
+    return this.exportRegion(
+      {
+        bar: request.bar,
+        count: ranges.length,
+        ranges: () => ranges,
+        name: request.name,
+        iovaStrategy: request.iovaStrategy,
+      },
+      options,
+    );
+  }
+
+  /** @internal {@link exportDmaBuf} for a list that is read late. */
+  async exportRegion(request: RegionRequest, options?: WaitOptions): Promise<DmaBuf> {
+    this.assertOpen(EXPORT);
     const source = this.#source(request);
     this.#registration.get(EXPORT);
     let dmabuf: DmaBuf | undefined;
     try {
-      const buffer = new BarBuffer(source, this.#policy(source));
+      const buffer = new BarBuffer(source, this.#policy(source, request.iovaStrategy));
       dmabuf = this.#dmabuf(buffer, request);
       const { memoryLock } = this.#list;
       const guard = memoryLock.tryLock() ?? (await memoryLock.lock(options));
       try {
-        this.#assertOpen(EXPORT);
-        buffer.bind(dmabuf, this.#list, !this.#memory.enabled);
+        this.assertOpen(EXPORT);
+        buffer.bind(dmabuf, this.#list, !this.#gate.state.enabled);
         this.#list.add(buffer);
       } finally {
         guard.release();
@@ -139,17 +183,25 @@ export class VfioPciDevice implements BarExporter {
     }
   }
 
-  /** Config space as the user sees it: the I/O and memory bits of the command register are virtual (vfio-pci-dmabuf R22). */
+  /**
+   * The BAR for the CPU of the simulated machine: `mmap` of the device file. A view of its own, independent of all buffers.
+   *
+   * @throws DmaBufError EINVAL for a BAR or window that cannot be mapped; EBUSY for a BAR of another driver; EOPNOTSUPP without a CPU.
+   */
+  mmap(bar: number, window?: Slice): BarView {
+    this.assertOpen("vfio.mmap");
+    return this.#gate.views.open(this.#bars, bar, window);
+  }
+
+  /** Config space as the user sees it: command bits and BAR registers are vfio's own. @throws DmaBufError EINVAL, EBADF. */
   readConfig(offset: number, size: 1 | 2 | 4): number {
-    this.#assertOpen("vfio.readConfig");
-    this.#checkAccess("vfio.readConfig", offset, size);
-    const physical = this.device.readConfig(offset, size);
-    return offset === COMMAND ? this.#memory.virtualCommand(physical) : physical;
+    this.assertOpen("vfio.readConfig");
+    return this.#config.read(offset, size);
   }
 
   /**
    * Writes config space. A command write at offset 4, a power state, and a function-level reset take the memory lock and move the buffers
-   * (vfio-pci-dmabuf, triggers). A refused power change is not an error here, as in the kernel (R24).
+   * (vfio-pci-dmabuf, triggers). A refused power change, or a failed reset, is not an error here, as in the kernel (R24).
    *
    * @throws DmaBufError EINVAL for an access outside config space; EBADF after close; EINTR, ETIMEDOUT as the options say.
    */
@@ -159,9 +211,8 @@ export class VfioPciDevice implements BarExporter {
     value: number,
     options?: WaitOptions,
   ): Promise<void> {
-    this.#assertOpen("vfio.writeConfig");
-    this.#checkAccess("vfio.writeConfig", offset, size);
-    for (const access of chop(offset, size, value)) await this.#write(access, options);
+    this.assertOpen("vfio.writeConfig");
+    await this.#config.write(offset, size, value, options);
   }
 
   /**
@@ -170,12 +221,39 @@ export class VfioPciDevice implements BarExporter {
    * @throws DmaBufError what the reset threw; EBADF after close; EINTR, ETIMEDOUT with the list of buffers that stay revoked.
    */
   async reset(options?: WaitOptions): Promise<void> {
-    this.#assertOpen("vfio.reset");
-    await this.#exclusive("vfio.reset", "device-reset", options, async () => {
-      this.#setPower(0);
+    this.assertOpen("vfio.reset");
+    const gate = this.#gate;
+    await gate.exclusive("vfio.reset", "device-reset", options, async () => {
+      gate.zap();
+      gate.setPower(0);
       await this.#list.move(true, options);
-      await this.#resetFunction(options);
+      await gate.reset(options);
     });
+  }
+
+  /**
+   * Enters low power: revokes until {@link exitLowPower}. `onWakeUp` is told when the function wakes by itself (`..._WITH_WAKEUP`).
+   *
+   * @throws DmaBufError EINVAL where it is engaged already, after revoking all the same; EBADF; EINTR, ETIMEDOUT.
+   */
+  async enterLowPower(onWakeUp?: () => void, options?: WaitOptions): Promise<void> {
+    this.assertOpen("vfio.enterLowPower");
+    await this.#lowPower.enter(onWakeUp, options);
+  }
+
+  /** Leaves low power and restores where memory is on. @throws DmaBufError EBADF; EINTR, ETIMEDOUT. */
+  async exitLowPower(options?: WaitOptions): Promise<void> {
+    this.assertOpen("vfio.exitLowPower");
+    await this.#lowPower.exit(options);
+  }
+
+  /**
+   * The function signals a wake-up (PME) to its driver. Ends low power where a wake-up was asked for; buffers stay revoked until the next
+   * trigger that restores (vfio-pci-dmabuf R25).
+   */
+  async wakeUp(options?: WaitOptions): Promise<void> {
+    this.assertOpen("vfio.wakeUp");
+    await this.#lowPower.wakeUp(options);
   }
 
   /**
@@ -187,11 +265,12 @@ export class VfioPciDevice implements BarExporter {
   async close(options?: WaitOptions): Promise<void> {
     if (this.#closed) return;
     this.#closing = true;
-    await this.#exclusive("vfio.close", "close", options, async () => {
+    this.#gate.views.close();
+    await this.#gate.exclusive("vfio.close", "close", options, async () => {
       if (this.#closed) return;
       await this.#list.move(true, options);
       this.#list.orphan();
-      this.#memory.disable();
+      this.#gate.state.disable();
       this.#closed = true;
       this.#registration.put();
       this.#setup.onClosed(this);
@@ -210,15 +289,25 @@ export class VfioPciDevice implements BarExporter {
     return this.#registration.leave(options);
   }
 
-  #source(request: ExportRequest): BarSource {
-    const { bar: index, ranges } = request;
-    checkCount(ranges.length);
-    const bar = claimedBar(this.#bars, index);
-    checkListSize(ranges.length);
+  /** @internal @throws DmaBufError EBADF once closing has begun. */
+  assertOpen(syscall: string): void {
+    if (!this.#closing) return;
+    throw new DmaBufError("EBADF", syscall, `${this.device.pciAddress} was closed`, {
+      hint: "open it again",
+    });
+  }
+
+  /** V11 to V20. */
+  #source(request: RegionRequest): BarSource {
+    checkCount(request.count);
+    const bar = claimedBar(this.#bars, request.bar);
+    checkListSize(request.count);
+    const ranges = request.ranges();
     const size = sumRanges(ranges);
+    const { allocate } = this.#setup;
+    allocate?.("private");
     checkMemoryBar(bar);
-    const provider = this.#provider(bar);
-    return { provider, ranges: placeRanges(bar, ranges), size };
+    return { provider: this.#provider(bar), ranges: placeRanges(bar, ranges), size, allocate };
   }
 
   #provider(bar: PciBar): BarProvider {
@@ -230,156 +319,21 @@ export class VfioPciDevice implements BarExporter {
     return provider;
   }
 
-  #policy(source: BarSource): IovaPolicy {
-    return new MappingIova(source);
+  #policy(source: BarSource, strategy: IovaStrategy | undefined): IovaPolicy {
+    const { quirks, iovaStrategy } = this.#setup;
+    if (quirks !== undefined) return new LinuxIova(source);
+    return (strategy ?? iovaStrategy) === "attachment"
+      ? new AttachmentIova(source)
+      : new MappingIova(source);
   }
 
-  #dmabuf(buffer: BarBuffer, request: ExportRequest): DmaBuf {
-    const { scheduler, events } = this.#setup;
+  #dmabuf(buffer: BarBuffer, request: RegionRequest): DmaBuf {
+    const { scheduler, events, allocate } = this.#setup;
+    allocate?.("dma-buf");
     this.#exported += 1;
     const name =
       request.name ??
       `${this.device.pciAddress} bar${String(request.bar)} #${String(this.#exported)}`;
     return DmaBuf.export({ ops: buffer, size: buffer.source.size, name, scheduler, events });
   }
-
-  async #write(access: ConfigAccess, options: WaitOptions | undefined): Promise<void> {
-    const trigger = triggerOf(this.device, this.#capabilities, access);
-    if (trigger === undefined) this.#store(access);
-    else if (trigger.kind === "command") await this.#writeCommand(access, trigger.memory, options);
-    else {
-      this.#store(access);
-      await (trigger.kind === "power"
-        ? this.#changePower(trigger.state, options)
-        : this.#functionLevelReset(trigger, options));
-    }
-  }
-
-  /** `vfio_basic_config_write` for an access at offset 4. A failing store leaves the buffers revoked (vfio-pci-dmabuf R27). */
-  #writeCommand(
-    access: ConfigAccess,
-    memory: boolean,
-    options: WaitOptions | undefined,
-  ): Promise<void> {
-    const name = memory ? "memory-on" : "memory-off";
-    return this.#exclusive("vfio.writeConfig", name, options, async () => {
-      if (!memory) await this.#list.move(true, options);
-      this.#store(access);
-      this.#memory.noteCommand(access.value);
-      await this.#restore(options);
-    });
-  }
-
-  /** `vfio_lock_and_set_power_state`: what the power change itself answers is not looked at (vfio-pci-dmabuf R24). */
-  #changePower(state: PciPowerState, options: WaitOptions | undefined): Promise<void> {
-    const name = `power-d${String(state)}`;
-    return this.#exclusive("vfio.writeConfig", name, options, async () => {
-      if (state >= 3) await this.#list.move(true, options);
-      this.#setPower(state);
-      await this.#restore(options);
-    });
-  }
-
-  #functionLevelReset(
-    trigger: Extract<ConfigTrigger, { kind: "flr" }>,
-    options: WaitOptions | undefined,
-  ): Promise<void> {
-    return this.#exclusive("vfio.writeConfig", `flr-${trigger.by}`, options, async () => {
-      await this.#list.move(true, options);
-      // A failed reset is not reported through config space.
-      await this.#resetFunction(options).catch(keepInterrupts);
-    });
-  }
-
-  async #resetFunction(options: WaitOptions | undefined): Promise<void> {
-    try {
-      await this.device.reset();
-    } finally {
-      await this.#restore(options);
-    }
-  }
-
-  async #restore(options: WaitOptions | undefined): Promise<void> {
-    if (this.#memory.enabled) await this.#list.move(false, options);
-  }
-
-  #setPower(state: PciPowerState): void {
-    try {
-      this.#memory.setPower(state);
-    } catch (error) {
-      if (!(error instanceof DmaBufError) || error.code !== "EBUSY") throw error;
-    }
-  }
-
-  #store(access: ConfigAccess): void {
-    const power = this.device.powerState & 0x3;
-    const value = physicalValue(this.#capabilities, access, power);
-    this.device.writeConfig(access.offset, access.size, value);
-  }
-
-  /** Runs `work` under the memory lock. A wait given up by the caller is reported with what it leaves behind. */
-  async #exclusive(
-    syscall: string,
-    trigger: string,
-    options: WaitOptions | undefined,
-    work: () => Promise<void>,
-  ): Promise<void> {
-    const guard = await this.#list.memoryLock.lock(options);
-    try {
-      this.#setup.events?.emit({ type: "trigger", device: this.device.pciAddress, trigger });
-      await work();
-    } catch (error) {
-      throw isInterrupt(error) ? this.#interrupted(syscall, error) : error;
-    } finally {
-      guard.release();
-    }
-  }
-
-  #interrupted(syscall: string, error: DmaBufError): DmaBufError {
-    const revoked: string[] = [];
-    for (const buffer of this.#list.buffers) {
-      if (!buffer.revoked) continue;
-      const { mappings } = buffer;
-      const left = buffer.drained ? "" : ` (${String(mappings)} mappings left)`;
-      revoked.push(`${buffer.dmabuf.label}${left}`);
-    }
-    return new DmaBufError(
-      error.code,
-      syscall,
-      `given up while waiting for importers; revoked until memory is restored: ${revoked.join(", ") || "none"}`,
-      {
-        cause: error,
-        hint: "repeat the call to go on from here; `draining` shows who is waited for",
-        rule: "vfio-pci-dmabuf R21",
-      },
-    );
-  }
-
-  #assertOpen(syscall: string): void {
-    if (!this.#closing) return;
-    throw new DmaBufError("EBADF", syscall, `${this.device.pciAddress} was closed`, {
-      hint: "open it again",
-    });
-  }
-
-  #checkAccess(syscall: string, offset: number, size: number): void {
-    const inside = Number.isInteger(offset) && offset >= 0 && offset + size <= 4096;
-    if (inside && (size === 1 || size === 2 || size === 4)) return;
-    throw new DmaBufError(
-      "EINVAL",
-      syscall,
-      `${String(size)} bytes at ${String(offset)} are not in config space`,
-      { hint: "read or write 1, 2 or 4 bytes below 0x1000" },
-    );
-  }
-}
-
-const interrupts: ReadonlySet<DmaBufErrorCode> = new Set<DmaBufErrorCode>(["EINTR", "ETIMEDOUT"]);
-
-function isInterrupt(error: unknown): error is DmaBufError {
-  return error instanceof DmaBufError && interrupts.has(error.code);
-}
-
-function keepInterrupts(error: unknown): void {
-  if (isInterrupt(error)) throw error;
 }

@@ -4,7 +4,11 @@ import {
   type EventSink,
   type PciFunction,
   type Scheduler,
+  type WaitOptions,
 } from "@peerbar/core";
+import type { CpuMemory } from "./bar-view.js";
+import { hotReset } from "./hot-reset.js";
+import type { AllocationSite, IovaStrategy } from "./iova-policy.js";
 import type { P2pDecision } from "./p2p-decision.js";
 import { VfioPciDevice } from "./vfio-pci-device.js";
 
@@ -13,6 +17,19 @@ export interface VfioPciOptions {
   readonly p2pdma: P2pDecision;
   readonly scheduler?: Scheduler | undefined;
   readonly events?: EventSink | undefined;
+  /** When mappings take IOVA space, for buffers that do not say; "mapping" as in Linux 7.2 where absent. */
+  readonly iovaStrategy?: IovaStrategy | undefined;
+  /** The simulated machine's processor, for {@link VfioPciDevice.mmap}. */
+  readonly cpu?: CpuMemory | undefined;
+  /** Reproduces the live defects of that kernel (vfio-pci-dmabuf R26, R36 to R39, known-bugs B14) instead of doing right. */
+  readonly quirks?: "linux-7.2" | undefined;
+  /** Failure injection, as the kernel's failslab: called before each allocation that may fail; throw ENOMEM to make it fail. */
+  readonly allocate?: ((site: AllocationSite) => void) | undefined;
+}
+
+export interface HotResetOptions extends WaitOptions {
+  /** Resets the bus or slot as a whole; each function by itself where absent. */
+  readonly resetBus?: (() => Promise<void>) | undefined;
 }
 
 export interface OpenOptions {
@@ -56,6 +73,10 @@ export class VfioPci {
       p2pdma: this.#options.p2pdma,
       scheduler: this.#scheduler,
       events: this.#options.events,
+      cpu: this.#options.cpu,
+      iovaStrategy: this.#options.iovaStrategy ?? "mapping",
+      quirks: this.#options.quirks,
+      allocate: this.#options.allocate,
       unclaimed: new Set(options.unclaimedBars),
       nonMappable: options.nonMappableBars ?? false,
       onClosed: (closed) => {
@@ -65,4 +86,49 @@ export class VfioPci {
     this.#open.set(fn.pciAddress, device);
     return Promise.resolve(device);
   }
+
+  /**
+   * `VFIO_DEVICE_PCI_HOT_RESET`: resets all functions of a bus together. The caller names every open device there, which proves that it
+   * owns them.
+   *
+   * @throws DmaBufError EINVAL where the list is empty, spans buses, or leaves out an open device of the bus; EBUSY while one of them is
+   *   being reset, written or closed, with everything unwound; EBADF; what the reset threw; EINTR, ETIMEDOUT.
+   */
+  async hotReset(owned: readonly VfioPciDevice[], options: HotResetOptions = {}): Promise<void> {
+    const set = this.#resetSet(owned);
+    const gates = set.map((device) => device.gate);
+    const each = async (): Promise<void> => {
+      for (const { fn } of gates) await fn.reset();
+    };
+    await hotReset(gates, options.resetBus ?? each, options);
+  }
+
+  #resetSet(owned: readonly VfioPciDevice[]): readonly VfioPciDevice[] {
+    for (const device of owned) device.assertOpen(HOT_RESET);
+    const [first] = owned;
+    if (first === undefined) throw notOwned("no device was named");
+    const bus = busOf(first);
+    const stranger = owned.find((device) => busOf(device) !== bus);
+    if (stranger !== undefined) {
+      throw notOwned(`${stranger.device.pciAddress} is not on bus ${bus}`);
+    }
+    const set = [...this.#open.values()].filter((device) => busOf(device) === bus);
+    const missing = set.find((device) => !owned.includes(device));
+    if (missing !== undefined) {
+      throw notOwned(`${missing.device.pciAddress} is open, on the same bus, and not in the list`);
+    }
+    return set;
+  }
+}
+
+const HOT_RESET = "vfio.hotReset";
+
+function busOf({ device }: VfioPciDevice): string {
+  return device.pciAddress.slice(0, device.pciAddress.lastIndexOf(":"));
+}
+
+function notOwned(reason: string): DmaBufError {
+  return new DmaBufError("EINVAL", HOT_RESET, reason, {
+    hint: "name every open device of one bus: all of them are reset",
+  });
 }

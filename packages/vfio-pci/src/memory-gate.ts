@@ -1,0 +1,155 @@
+import "./events.js";
+import {
+  DmaBufError,
+  type DmaBufErrorCode,
+  type EventSink,
+  type LockGuard,
+  type PciFunction,
+  type PciPowerState,
+  type WaitOptions,
+} from "@peerbar/core";
+import type { BarViews } from "./bar-view.js";
+import type { BufferList } from "./buffer-list.js";
+import type { MemoryState } from "./memory-state.js";
+
+/** What made memory stop, or start, decoding: names of the `trigger` event. */
+export type TriggerName =
+  | "memory-off"
+  | "memory-on"
+  | `power-d${0 | 1 | 2 | 3 | 4}`
+  | "flr-express"
+  | "flr-af"
+  | "device-reset"
+  | "hot-reset"
+  | "low-power-entry"
+  | "low-power-exit"
+  | "wake-up"
+  | "close";
+
+/**
+ * Everything that must change together when memory stops or starts to decode: the CPU's views and the buffers, under one lock
+ * (vfio-pci-dmabuf, triggers: each holds memory_lock for write).
+ */
+export class MemoryGate {
+  readonly fn: PciFunction;
+  readonly state: MemoryState;
+  readonly list: BufferList;
+  readonly views: BarViews;
+  readonly #events: EventSink | undefined;
+
+  constructor(
+    fn: PciFunction,
+    state: MemoryState,
+    list: BufferList,
+    views: BarViews,
+    events: EventSink | undefined,
+  ) {
+    this.fn = fn;
+    this.state = state;
+    this.list = list;
+    this.views = views;
+    this.#events = events;
+  }
+
+  /** Runs `work` under the memory lock. A wait given up by the caller is reported with what it leaves behind. */
+  async exclusive(
+    syscall: string,
+    trigger: TriggerName,
+    options: WaitOptions | undefined,
+    work: () => Promise<void>,
+  ): Promise<void> {
+    const guard = await this.list.memoryLock.lock(options);
+    try {
+      this.announce(trigger);
+      await work();
+    } catch (error) {
+      throw isInterrupt(error) ? interrupted(syscall, error, [this]) : error;
+    } finally {
+      guard.release();
+    }
+  }
+
+  /** The memory lock where it is free at once. */
+  tryLock(): LockGuard | undefined {
+    return this.list.memoryLock.tryLock();
+  }
+
+  announce(trigger: TriggerName): void {
+    this.#events?.emit({ type: "trigger", device: this.fn.pciAddress, trigger });
+  }
+
+  /** Takes the CPU's mappings down (vfio-pci-dmabuf R31). */
+  zap(): void {
+    const views = this.views.zap();
+    if (views > 0) this.#events?.emit({ type: "zap", device: this.fn.pciAddress, views });
+  }
+
+  /** Zap, then revoke and drain: the order of every trigger but the hot reset. */
+  async shut(options: WaitOptions | undefined): Promise<void> {
+    this.zap();
+    await this.list.move(true, options);
+  }
+
+  /** Makes the buffers usable where memory decodes now. */
+  async reopen(options: WaitOptions | undefined): Promise<void> {
+    if (this.state.enabled) await this.list.move(false, options);
+  }
+
+  /** Changes the power state; a refusal is not looked at, as in every caller of the kernel (vfio-pci-dmabuf R24). */
+  setPower(state: PciPowerState): void {
+    try {
+      this.state.setPower(state);
+    } catch (error) {
+      if (!(error instanceof DmaBufError) || error.code !== "EBUSY") throw error;
+    }
+  }
+
+  /** Resets, then reopens, even when the reset failed (vfio-pci-dmabuf, triggers). */
+  async reset(options: WaitOptions | undefined): Promise<void> {
+    try {
+      await this.fn.reset();
+    } finally {
+      await this.reopen(options);
+    }
+  }
+
+  /** {@link reset} for those who report nothing of the reset itself: config space has no way to. */
+  async resetQuietly(options: WaitOptions | undefined): Promise<void> {
+    await this.fn.reset().catch(() => undefined);
+    await this.reopen(options);
+  }
+}
+
+const interrupts: ReadonlySet<DmaBufErrorCode> = new Set<DmaBufErrorCode>(["EINTR", "ETIMEDOUT"]);
+
+/** True for the errors of a wait that its caller gave up. */
+export function isInterrupt(error: unknown): error is DmaBufError {
+  return error instanceof DmaBufError && interrupts.has(error.code);
+}
+
+/** The error of a trigger that was given up: names every buffer left revoked. */
+export function interrupted(
+  syscall: string,
+  error: DmaBufError,
+  gates: readonly MemoryGate[],
+): DmaBufError {
+  const revoked: string[] = [];
+  for (const { list } of gates) {
+    for (const buffer of list.buffers) {
+      if (!buffer.revoked) continue;
+      const left = buffer.drained ? "" : ` (${String(buffer.mappings)} mappings left)`;
+      revoked.push(`${buffer.dmabuf.label}${left}`);
+    }
+  }
+  const names = revoked.length === 0 ? "none" : revoked.join(", ");
+  return new DmaBufError(
+    error.code,
+    syscall,
+    `given up while waiting for importers; buffers left revoked: ${names}`,
+    {
+      cause: error,
+      hint: "repeat the call to go on from here; `draining` shows who is waited for",
+      rule: "vfio-pci-dmabuf R21",
+    },
+  );
+}
