@@ -6,7 +6,6 @@ import {
   type DmaMapper,
   hex,
   type IommuClient,
-  type Iova,
   type IovaState,
   iova,
   type PhysAddr,

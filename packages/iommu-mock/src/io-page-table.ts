@@ -180,60 +180,60 @@ export class IoPageTable {
   }
 
   #mapRun(iova: number, phys: number, pages: number, flags: number): void {
+    // The distance never changes, so it bounds the page size of the whole run.
+    const largest = this.#bestSize[trailingZeros(Math.abs(iova - phys))] ?? 0;
     let done = 0;
     try {
       while (done < pages) {
-        done += this.#fillTable(iova + done, phys + done, pages - done, flags);
+        const log2 = this.#pickSize(iova + done, phys + done, pages - done);
+        const level = Math.floor(log2 / 9);
+        const table = this.#tableFor(iova + done, level);
+        // In a table that holds several sizes, a larger one may fit further on.
+        const many = !this.#mixed || log2 === largest;
+        const size = 2 ** log2;
+        const count = many ? Math.floor((pages - done) / size) : 1;
+        const filled = this.#fill(table, iova + done, phys + done, flags, log2, count);
+        if (filled === 0) throw this.#occupied(iova + done);
+        done += filled * size;
       }
     } catch (error) {
-      const partial = this.#fillDone;
-      this.#fillDone = 0;
-      for (let left = done + partial; left > 0; ) {
-        left -= this.#unmapInTable(iova + (done + partial - left), left);
-      }
+      for (let at = 0; at < done; ) at += this.#unmapInTable(iova + at, done - at);
       throw error;
     }
   }
 
-  /** Pages that a #fillTable which threw had mapped. */
-  #fillDone = 0;
-
-  /** Maps equal-sized pages up to the end of one table; returns the pages mapped. */
-  #fillTable(iova: number, phys: number, pages: number, flags: number): number {
-    const log2 = this.#pickSize(iova, phys, pages);
+  /** Puts up to `count` pages of one size into a table, until its end or an entry in use; returns how many. */
+  #fill(
+    table: number,
+    iova: number,
+    phys: number,
+    flags: number,
+    log2: number,
+    count: number,
+  ): number {
     const level = Math.floor(log2 / 9);
     const contig = log2 - level * 9;
-    const table = this.#tableFor(iova, level);
-    const span = SPAN[level] ?? 1;
     const step = 1 << contig;
-    const size = span * step;
     const { entries, counts } = this.#nodes;
-    let index = indexOf(Math.floor(iova / span));
+    const first = table * 512 + indexOf(Math.floor(iova / (SPAN[level] ?? 1)));
+    const end = Math.min(table * 512 + 512, first + count * step);
+    const advance = 2 ** log2 * FLAGS;
     let value = phys * FLAGS + flags + (contig << CONTIG_SHIFT);
-    let done = 0;
-    while (index < 512 && pages - done >= size) {
-      for (let i = 0; i < step; i++) {
-        if (entries[table * 512 + index + i] !== 0) {
-          this.#fillDone = done;
-          throw this.#occupied(iova + done + i * span);
-        }
+    let slot = first;
+    if (step === 1) {
+      while (slot < end && entries[slot] === 0) {
+        entries[slot] = value;
+        value += advance;
+        slot += 1;
       }
-      // Where a table holds several page sizes, a larger one may fit further on: leave the choice to the next call.
-      if (
-        this.#mixed &&
-        done > 0 &&
-        this.#pickSize(iova + done, phys + done, pages - done) !== log2
-      ) {
-        break;
+    } else {
+      for (; slot < end && isEmpty(entries, slot, step); slot += step) {
+        entries.fill(value, slot, slot + step);
+        value += advance;
       }
-      if (step === 1) entries[table * 512 + index] = value;
-      else entries.fill(value, table * 512 + index, table * 512 + index + step);
-      counts[table] = (counts[table] ?? 0) + step;
-      index += step;
-      done += size;
-      value += size * FLAGS;
     }
-    return done;
+    counts[table] = (counts[table] ?? 0) + slot - first;
+    return (slot - first) / step;
   }
 
   /** Largest page, as log2 of pages, that both addresses and the length allow. */
@@ -347,28 +347,40 @@ export class IoPageTable {
     const { entries } = nodes;
     const table = slot >>> 9;
     const span = SPAN[this.#foundLevel] ?? 1;
-    let removed = 0;
+    const first = slot;
     let done = 0;
-    do {
-      const entry = entries[slot] ?? 0;
-      if ((entry & LEAF) === 0) break;
-      const step = stepOf(entry);
-      const size = span * step;
-      if (size > 1) {
-        if (!isMultiple(iova + done, size)) break;
-        if (size > pages - done && this.format.partialUnmap === "refuse") break;
-        entries.fill(0, slot, slot + step);
-      } else entries[slot] = 0;
-      removed += step;
-      done += size;
-      slot += step;
-    } while (done < pages && (slot & 511) !== 0);
+    if (span === 1 && !this.#mixed) {
+      const end = Math.min(table * 512 + 512, slot + pages);
+      while (slot < end && entries[slot] !== 0) {
+        entries[slot] = 0;
+        slot += 1;
+      }
+      done = slot - first;
+    } else {
+      do {
+        const entry = entries[slot] ?? 0;
+        if ((entry & LEAF) === 0) break;
+        const step = stepOf(entry);
+        const size = span * step;
+        if (size > 1 && !this.#mayRemove(iova + done, size, pages - done)) break;
+        if (step === 1) entries[slot] = 0;
+        else entries.fill(0, slot, slot + step);
+        done += size;
+        slot += step;
+      } while (done < pages && (slot & 511) !== 0);
+    }
+    const removed = slot - first;
     if (removed > 0) {
       const left = (nodes.counts[table] ?? 0) - removed;
       nodes.counts[table] = left;
       if (left === 0) this.#prune(table);
     }
     return done;
+  }
+
+  /** A large page goes from its start on only, and as a whole. */
+  #mayRemove(iova: number, size: number, pages: number): boolean {
+    return isMultiple(iova, size) && (size <= pages || this.format.partialUnmap === "whole");
   }
 
   /** Gives back tables that became empty, upwards from `table`, and levels on top that are not needed. */
@@ -438,6 +450,11 @@ function frameOf(entry: number): number {
 /** Entries that the page of a leaf entry fills in its table. */
 function stepOf(entry: number): number {
   return 1 << ((entry >>> CONTIG_SHIFT) & 15);
+}
+
+function isEmpty(entries: Float64Array, slot: number, step: number): boolean {
+  for (let i = slot; i < slot + step; i++) if (entries[i] !== 0) return false;
+  return true;
 }
 
 /** Without `%`, which is a library call on doubles. */

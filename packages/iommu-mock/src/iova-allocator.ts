@@ -1,4 +1,4 @@
-import { CACHED_ORDERS, IovaCache, orderOf } from "./iova-cache.js";
+import { CACHED_ORDERS, IovaCache, powerOfTwo } from "./iova-cache.js";
 import type { KernelLog } from "./kernel-log.js";
 import { ANCHOR, RangeTree } from "./range-tree.js";
 
@@ -73,7 +73,7 @@ export class IovaAllocator {
    */
   alloc(granules: number, limit: number, flush: boolean): number {
     // Sizes with a cache are powers of two, so that a cached range fits every request of its size (dma-iova R15).
-    const size = granules < 1 << (CACHED_ORDERS - 1) ? 2 ** orderOf(granules) : granules;
+    const size = granules < 1 << (CACHED_ORDERS - 1) ? powerOfTwo(granules) : granules;
     const cached = this.#cache?.pop(size, limit + 1 - size) ?? 0;
     if (cached !== 0) return cached;
     const found = this.#allocRange(size, limit);
@@ -93,7 +93,7 @@ export class IovaAllocator {
     const tree = this.#tree;
     if (!tree.find(granule) || tree.low < this.#firstGranule || tree.low >= ANCHOR) return false;
     const { low } = tree;
-    if (this.#movePositions(low, low + tree.length - 1)) tree.find(granule);
+    this.#movePositions(low, low + tree.length - 1);
     tree.remove();
     return true;
   }
@@ -121,7 +121,7 @@ export class IovaAllocator {
     const bound = limit + 1;
     const is32 = bound <= this.#limit32;
     if (is32 && size >= this.#max32Size) return 0;
-    const align = 2 ** orderOf(size);
+    const align = powerOfTwo(size);
     const low = is32 ? this.#cached32Low : this.#cachedLow;
     const high = is32 ? this.#cached32High : this.#cachedHigh;
     const tree = this.#tree;
@@ -132,7 +132,7 @@ export class IovaAllocator {
       this.#max32Size = size;
       return 0;
     }
-    tree.insert(found, size);
+    tree.insertHere(found, size);
     if (found + size - 1 < this.#limit32) {
       this.#cached32Low = found;
       this.#cached32High = found + size - 1;
@@ -144,15 +144,14 @@ export class IovaAllocator {
   }
 
   /** Where a freed range was the position of a search, or above it, the search goes on from its upper neighbour. */
-  #movePositions(low: number, high: number): boolean {
+  #movePositions(low: number, high: number): void {
     const below32 = low === this.#cached32Low || (high < this.#limit32 && low >= this.#cached32Low);
     if (low < this.#limit32) this.#max32Size = this.#limit32;
     const above = low >= this.#cachedLow;
-    if (!below32 && !above) return false;
+    if (!below32 && !above) return;
     const tree = this.#tree;
-    tree.advance();
-    const nextLow = tree.low;
-    const nextHigh = nextLow + tree.length - 1;
+    const nextLow = tree.lowAbove;
+    const nextHigh = nextLow + tree.lengthAbove - 1;
     if (below32) {
       this.#cached32Low = nextLow;
       this.#cached32High = nextHigh;
@@ -161,7 +160,6 @@ export class IovaAllocator {
       this.#cachedLow = nextLow;
       this.#cachedHigh = nextHigh;
     }
-    return true;
   }
 
   /** `reserve_iova`: what overlaps becomes one range. */

@@ -113,3 +113,8 @@ export function orderOf(granules: number): number {
   if (granules <= 1) return 0;
   return granules <= 0x8000_0000 ? 32 - Math.clz32(granules - 1) : Math.ceil(Math.log2(granules));
 }
+
+/** The number rounded up to a power of two (`roundup_pow_of_two`). */
+export function powerOfTwo(granules: number): number {
+  return granules <= 0x4000_0000 ? 1 << orderOf(granules) : 2 ** orderOf(granules);
+}

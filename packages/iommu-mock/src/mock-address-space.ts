@@ -16,12 +16,12 @@ import {
   type PhysRange,
 } from "@peerbar/core";
 import { Area, AreaPages, toPages } from "./area.js";
+import { AreaTable } from "./area-table.js";
 import type { IoDomain } from "./io-domain.js";
 import { IovaSet, SPACE_END } from "./iova-set.js";
 import type { MockIommu } from "./mock-iommu.js";
 import type { MockPort } from "./mock-port.js";
 import { PROT_CACHE, PROT_MMIO, protOfAccess } from "./prot.js";
-import { RangeTree } from "./range-tree.js";
 
 /** Largest value of an `unsigned long`: addresses and lengths have to stay below (iommufd M2). */
 const ULONG_MAX = (1n << 64n) - 1n;
@@ -68,8 +68,7 @@ export class MockAddressSpace implements AddressSpace {
   readonly id: number;
   readonly #iommu: MockIommu;
   readonly #set = new IovaSet();
-  readonly #tree = new RangeTree();
-  readonly #areas = new Map<number, Area>();
+  readonly #areas = new AreaTable();
   readonly #domains: AddressSpaceDomain[] = [];
   #alignPages = 0;
   #disposed = false;
@@ -95,7 +94,7 @@ export class MockAddressSpace implements AddressSpace {
 
   /** Areas in address order. */
   get areas(): readonly IommuMapping[] {
-    return [...this.#areas.values()].sort((a, b) => a.page - b.page);
+    return [...this.#areas];
   }
 
   allow(ranges: readonly IovaRange[]): void {
@@ -241,17 +240,12 @@ export class MockAddressSpace implements AddressSpace {
     if (length === 0n) throw new DmaBufError("EINVAL", "iommu.unmap", "length 0");
     const first = toPages(iovaFirst, "iommu.unmap");
     const count = toPages(length, "iommu.unmap");
-    const exact = this.#areas.get(first);
-    if (exact !== undefined && exact.count === count) {
-      this.#remove(exact);
-      return length;
-    }
     return this.#unmapRange(first, first + count, iovaFirst, length);
   }
 
   unmapAll(): bigint {
     let total = 0n;
-    for (const area of [...this.#areas.values()]) {
+    for (const area of [...this.#areas]) {
       total += area.length;
       this.#remove(area);
     }
@@ -295,8 +289,7 @@ export class MockAddressSpace implements AddressSpace {
     const where = { page, count, iova: iova(BigInt(page * 4096)), length };
     const area = new Area(this, pages, offset, where, prot, copied);
     if (!pages.revoked) this.#fillAll(area);
-    this.#tree.insert(page, count);
-    this.#areas.set(page, area);
+    this.#areas.add(area);
     pages.areas.push(area);
     return area;
   }
@@ -344,8 +337,7 @@ export class MockAddressSpace implements AddressSpace {
   #remove(area: Area): void {
     // A revoked area has left every domain before (iommufd R18).
     if (!area.pages.revoked) this.unfill(area, false);
-    this.#areas.delete(area.page);
-    if (this.#tree.find(area.page)) this.#tree.remove();
+    this.#areas.remove(area);
     const { areas } = area.pages;
     areas.splice(areas.indexOf(area), 1);
   }
@@ -354,8 +346,7 @@ export class MockAddressSpace implements AddressSpace {
     let total = 0n;
     let from = first;
     for (;;) {
-      if (!this.#tree.find(from)) this.#tree.lowerBound(from);
-      const area = this.#areas.get(this.#tree.low);
+      const area = this.#areas.from(from);
       if (area === undefined || area.page >= end) break;
       if (area.page < first || area.page + area.count > end) {
         throw new DmaBufError(
@@ -405,7 +396,7 @@ export class MockAddressSpace implements AddressSpace {
     if (this.#set.isReserved(page, page + count)) {
       throw invalid(`${hex(at)} + ${hex(length)} bytes meet a reserved range`);
     }
-    if (this.#isOccupied(page, page + count)) {
+    if (this.#areas.meets(page, page + count)) {
       throw new DmaBufError(
         "EEXIST",
         "iommu.map",
@@ -432,19 +423,13 @@ export class MockAddressSpace implements AddressSpace {
     for (const range of this.#set.choosable) {
       const low = Math.max(1, range.first);
       const end = Math.min(range.end, SPACE_END - 1);
-      const page = this.#tree.bottomUp(low, end, count, align, inPage % align);
+      const page = this.#areas.lowestFit(low, end, count, align, inPage % align);
       if (page >= 0) return page;
     }
     throw new DmaBufError("ENOSPC", "iommu.map", `no room for ${hex(length)} bytes`, {
       rule: "iommufd R6",
       hint: "unmap something, or allow more ranges",
     });
-  }
-
-  #isOccupied(first: number, end: number): boolean {
-    if (this.#tree.find(first)) return true;
-    this.#tree.lowerBound(first);
-    return this.#tree.low < end && this.#tree.low < SPACE_END;
   }
 
   /** The areas that cover the stretch without a hole. @throws DmaBufError ENOENT (iommufd R24). */
@@ -454,7 +439,7 @@ export class MockAddressSpace implements AddressSpace {
     let page = toPages(at, "iommu.copy");
     const end = page + toPages(length, "iommu.copy");
     while (page < end) {
-      const area = this.#tree.find(page) ? this.#areas.get(this.#tree.low) : undefined;
+      const area = this.#areas.at(page);
       if (area === undefined) {
         throw new DmaBufError(
           "ENOENT",
@@ -485,7 +470,7 @@ export class MockAddressSpace implements AddressSpace {
     const filled: Area[] = [];
     try {
       this.#checkDomain(io);
-      for (const area of this.#areas.values()) {
+      for (const area of this.#areas) {
         if (area.pages.revoked) continue;
         this.#fillOne(area, domain, this.#domains.length > 0);
         filled.push(area);
@@ -506,7 +491,7 @@ export class MockAddressSpace implements AddressSpace {
     const align = Number(io.granule) / 4096;
     const first = toPages(io.aperture.first, "iommu.attach");
     const end = toPages(io.aperture.last + 1n, "iommu.attach");
-    for (const area of this.#areas.values()) {
+    for (const area of this.#areas) {
       const isAligned =
         isMultiple(area.page, align) &&
         isMultiple(area.count, align) &&
@@ -530,7 +515,7 @@ export class MockAddressSpace implements AddressSpace {
         end: toPages((last + 0x1000n) & ~0xfffn, "iommu.attach"),
       }));
     for (const { first, end } of regions) {
-      if (this.#isOccupied(first, end)) {
+      if (this.#areas.meets(first, end)) {
         throw inUse(`an area meets a reserved region of ${port.name}`, "iommufd R28");
       }
       if (this.#set.isAllowed(first, end)) {
@@ -546,7 +531,7 @@ export class MockAddressSpace implements AddressSpace {
 
   /** Its page table goes as a whole; areas revoked before are not touched (iommufd R18). */
   #dropDomain(domain: AddressSpaceDomain): void {
-    for (const area of this.#areas.values()) {
+    for (const area of this.#areas) {
       if (!area.pages.revoked) this.#unfillOne(area, domain, false);
     }
     domain.io.destroy();

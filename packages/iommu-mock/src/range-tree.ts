@@ -18,6 +18,10 @@ export class RangeTree {
   // Leaves, numbered from 1.
   #low = new Float64Array(2 * WIDTH);
   #length = new Uint32Array(2 * WIDTH);
+  /** Empty where the ranges carry no values. */
+  #value: Uint32Array;
+  /** At least the largest hole below an item of the leaf: taking from a hole leaves it, a search in vain corrects it. */
+  #largest = new Float64Array(2);
   #count = new Uint8Array(2);
   #prev = new Uint32Array(2);
   #next = new Uint32Array(2);
@@ -39,10 +43,13 @@ export class RangeTree {
   #leaf = 1;
   #at = 0;
 
-  constructor() {
+  /** @param values - Each range carries a number of the caller's, at 4 bytes more. */
+  constructor(values = false) {
+    this.#value = new Uint32Array(values ? 2 * WIDTH : 0);
     this.#low[WIDTH] = ANCHOR;
     this.#length[WIDTH] = 1;
     this.#count[1] = 1;
+    this.#largest[1] = ANCHOR;
   }
 
   /** Low end of the item found last. */
@@ -55,12 +62,18 @@ export class RangeTree {
     return this.#lengthAt(this.#leaf * WIDTH + this.#at);
   }
 
+  /** What the item found last carries. */
+  get value(): number {
+    return this.#value[this.#leaf * WIDTH + this.#at] ?? 0;
+  }
+
   /** Goes to the range that contains `address`; false where there is none. */
   find(address: number): boolean {
     this.#descend(address);
+    const lows = this.#low;
     const base = this.#leaf * WIDTH;
     let at = (this.#count[this.#leaf] ?? 0) - 1;
-    while (at >= 0 && (this.#low[base + at] ?? 0) > address) at -= 1;
+    while (at >= 0 && (lows[base + at] ?? 0) > address) at -= 1;
     if (at < 0) return false;
     this.#at = at;
     return address < (this.#low[base + at] ?? 0) + this.#lengthAt(base + at);
@@ -69,10 +82,11 @@ export class RangeTree {
   /** Goes to the first item whose low end is at or above `address`: the anchor at the latest. */
   lowerBound(address: number): void {
     this.#descend(address);
+    const lows = this.#low;
     const base = this.#leaf * WIDTH;
     const count = this.#count[this.#leaf] ?? 0;
     let at = 0;
-    while (at < count && (this.#low[base + at] ?? 0) < address) at += 1;
+    while (at < count && (lows[base + at] ?? 0) < address) at += 1;
     if (at < count) this.#at = at;
     else {
       this.#leaf = this.#next[this.#leaf] ?? 0;
@@ -80,23 +94,41 @@ export class RangeTree {
     }
   }
 
-  /** Goes to the item after the current one. */
-  advance(): void {
-    if (this.#at + 1 < (this.#count[this.#leaf] ?? 0)) this.#at += 1;
-    else if (this.#next[this.#leaf] !== 0) {
-      this.#leaf = this.#next[this.#leaf] ?? 0;
-      this.#at = 0;
-    }
+  /** Low end of the item after the current one. */
+  get lowAbove(): number {
+    return this.#low[this.#slotAbove()] ?? 0;
+  }
+
+  /** Length of the item after the current one. */
+  get lengthAbove(): number {
+    return this.#lengthAt(this.#slotAbove());
   }
 
   /** Adds a range. The caller has made sure that it meets no other. */
-  insert(low: number, length: number): void {
+  insert(low: number, length: number, value = 0): void {
     this.#descend(low);
-    let leaf = this.#leaf;
+    const leaf = this.#leaf;
+    const lows = this.#low;
     const count = this.#count[leaf] ?? 0;
     let at = count;
-    while (at > 0 && (this.#low[leaf * WIDTH + at - 1] ?? 0) > low) at -= 1;
-    if (count === WIDTH) {
+    while (at > 0 && (lows[leaf * WIDTH + at - 1] ?? 0) > low) at -= 1;
+    this.#at = at;
+    this.#insertAt(low, length, value);
+    // At the end of its leaf it takes over a hole that counted at the next one.
+    if (at === count) this.#raise(this.#leaf, low - this.#endBefore(this.#leaf, this.#at));
+  }
+
+  /** Adds a range in the hole below the current item, which {@link topDown} has found; it becomes the current item. */
+  insertHere(low: number, length: number, value = 0): void {
+    // Before the first item of a leaf it may belong to the leaf below: the keys above decide.
+    if (this.#at === 0) this.insert(low, length, value);
+    else this.#insertAt(low, length, value);
+  }
+
+  #insertAt(low: number, length: number, value: number): void {
+    let leaf = this.#leaf;
+    let at = this.#at;
+    if (this.#count[leaf] === WIDTH) {
       // Ranges mostly arrive in descending or ascending order: the leaf left behind then stays nearly full.
       const keep = at <= 2 ? Math.max(1, at) : at >= WIDTH - 2 ? at - 1 : WIDTH / 2;
       const right = this.#splitLeaf(leaf, keep);
@@ -109,9 +141,8 @@ export class RangeTree {
     const slot = leaf * WIDTH + at;
     this.#low[slot] = low;
     this.#setLength(slot, low, length);
+    if (this.#value.length > 0) this.#value[slot] = value;
     this.size += 1;
-    this.#refresh(leaf);
-    if (at + 1 === this.#count[leaf]) this.#refresh(this.#next[leaf] ?? 0);
     this.#leaf = leaf;
     this.#at = at;
   }
@@ -120,22 +151,25 @@ export class RangeTree {
   remove(): void {
     const leaf = this.#leaf;
     const at = this.#at;
+    const lows = this.#low;
+    const lengths = this.#length;
     const base = leaf * WIDTH;
     const count = (this.#count[leaf] ?? 0) - 1;
-    if (this.#length[base + at] === ESCAPE) this.#long.delete(this.#low[base + at] ?? 0);
-    for (let i = at; i < count; i++) {
-      this.#low[base + i] = this.#low[base + i + 1] ?? 0;
-      this.#length[base + i] = this.#length[base + i + 1] ?? 0;
+    if (lengths[base + at] === ESCAPE) this.#long.delete(lows[base + at] ?? 0);
+    for (let i = base + at; i < base + count; i++) {
+      lows[i] = lows[i + 1] ?? 0;
+      lengths[i] = lengths[i + 1] ?? 0;
     }
+    if (this.#value.length > 0) this.#value.copyWithin(base + at, base + at + 1, base + count + 1);
     this.#count[leaf] = count;
     this.size -= 1;
     const next = this.#next[leaf] ?? 0;
-    if (count === 0) this.#dropLeaf(leaf);
-    else if (count <= WIDTH / 4 && this.#mergeNext(leaf)) {
-      this.#refresh(leaf);
-      return;
-    } else this.#refresh(leaf);
-    if (at === count) this.#refresh(next);
+    if (count === 0) {
+      this.#dropLeaf(leaf);
+      this.#raise(next, (this.#low[next * WIDTH] ?? 0) - this.#endBefore(next, 0));
+    } else if (count <= WIDTH / 4 && this.#mergeNext(leaf)) this.#refresh(leaf);
+    else if (at < count) this.#raise(leaf, (lows[base + at] ?? 0) - this.#endBefore(leaf, at));
+    else this.#raise(next, (lows[next * WIDTH] ?? 0) - this.#endBefore(next, 0));
   }
 
   /**
@@ -149,6 +183,7 @@ export class RangeTree {
     for (;;) {
       const base = this.#scanDown(leaf, from, bound, low, size, align);
       if (base !== undefined) return base;
+      if (from + 1 === this.#count[leaf]) this.#refresh(leaf);
       leaf = this.#leafBefore(leaf, size, low);
       if (leaf === 0) return -1;
       from = (this.#count[leaf] ?? 0) - 1;
@@ -169,10 +204,17 @@ export class RangeTree {
         const end = Math.min(bound, this.#low[leaf * WIDTH + at] ?? 0);
         if (base + size <= end) return base;
       }
+      if (from === 0) this.#refresh(leaf);
       leaf = this.#leafAfter(leaf, size);
       if (leaf === 0) return -1;
       from = 0;
     }
+  }
+
+  #slotAbove(): number {
+    return this.#at + 1 < (this.#count[this.#leaf] ?? 0)
+      ? this.#leaf * WIDTH + this.#at + 1
+      : (this.#next[this.#leaf] ?? 0) * WIDTH;
   }
 
   /** Looks at the holes below items `from` down to 0 of a leaf; -1 once `low` is reached. */
@@ -227,17 +269,19 @@ export class RangeTree {
 
   /** Goes to the leaf where `address` belongs. */
   #descend(address: number): void {
+    const keys = this.#key;
+    const children = this.#child;
+    const counts = this.#childCount;
     let node = this.#root;
     for (let height = this.#height; height > 0; height--) {
-      const base = node * WIDTH;
-      let low = 0;
-      let high = this.#childCount[node] ?? 0;
+      let low = node * WIDTH;
+      let high = low + (counts[node] ?? 0);
       while (high - low > 1) {
         const middle = (low + high) >>> 1;
-        if ((this.#key[base + middle] ?? 0) <= address) low = middle;
+        if ((keys[middle] ?? 0) <= address) low = middle;
         else high = middle;
       }
-      node = this.#child[base + low] ?? 0;
+      node = children[low] ?? 0;
     }
     this.#leaf = node;
   }
@@ -292,53 +336,75 @@ export class RangeTree {
   }
 
   #indexIn(up: number, node: number): number {
+    const children = this.#child;
     const base = up * WIDTH;
-    let i = 0;
-    while (this.#child[base + i] !== node) i += 1;
-    return i;
+    let i = base;
+    while (children[i] !== node) i += 1;
+    return i - base;
+  }
+
+  /** A hole of the leaf has become as large as `gap`. */
+  #raise(leaf: number, gap: number): void {
+    if (gap <= (this.#largest[leaf] ?? 0)) return;
+    this.#largest[leaf] = gap;
+    let node = leaf;
+    for (let up = this.#up[leaf] ?? 0; up !== 0; up = this.#innerUp[up] ?? 0) {
+      const slot = up * WIDTH + this.#indexIn(up, node);
+      if ((this.#gap[slot] ?? 0) >= gap) return;
+      this.#gap[slot] = gap;
+      node = up;
+    }
   }
 
   /** Recomputes the largest hole of a leaf and tells the nodes above, as far as it changes them. */
   #refresh(leaf: number): void {
-    let up = this.#up[leaf] ?? 0;
-    if (leaf === 0 || up === 0) return;
+    const lows = this.#low;
+    const lengths = this.#length;
     let gap = 0;
     let end = this.#endBefore(leaf, 0);
     const first = leaf * WIDTH;
     for (let slot = first, past = first + (this.#count[leaf] ?? 0); slot < past; slot++) {
-      const low = this.#low[slot] ?? 0;
+      const low = lows[slot] ?? 0;
       if (low - end > gap) gap = low - end;
-      end = low + this.#lengthAt(slot);
+      const length = lengths[slot] ?? 0;
+      end = low + (length === ESCAPE ? this.#lengthAt(slot) : length);
     }
+    this.#largest[leaf] = gap;
     let node = leaf;
-    while (up !== 0) {
+    for (let up = this.#up[leaf] ?? 0; up !== 0; up = this.#innerUp[up] ?? 0) {
       const slot = up * WIDTH + this.#indexIn(up, node);
-      const before = this.#gap[slot] ?? 0;
-      if (before === gap) return;
+      if (this.#gap[slot] === gap) return;
       this.#gap[slot] = gap;
       gap = this.#largestGap(up);
       node = up;
-      up = this.#innerUp[up] ?? 0;
     }
   }
 
+  #largestBelow(node: number, height: number): number {
+    return height === 0 ? (this.#largest[node] ?? 0) : this.#largestGap(node);
+  }
+
   #largestGap(inner: number): number {
-    let gap = 0;
+    const gaps = this.#gap;
     const base = inner * WIDTH;
+    let gap = 0;
     for (let i = base, past = base + (this.#childCount[inner] ?? 0); i < past; i++) {
-      const one = this.#gap[i] ?? 0;
+      const one = gaps[i] ?? 0;
       if (one > gap) gap = one;
     }
     return gap;
   }
 
   #openSlot(leaf: number, at: number): void {
+    const lows = this.#low;
+    const lengths = this.#length;
     const base = leaf * WIDTH;
     const count = this.#count[leaf] ?? 0;
     for (let i = base + count; i > base + at; i--) {
-      this.#low[i] = this.#low[i - 1] ?? 0;
-      this.#length[i] = this.#length[i - 1] ?? 0;
+      lows[i] = lows[i - 1] ?? 0;
+      lengths[i] = lengths[i - 1] ?? 0;
     }
+    if (this.#value.length > 0) this.#value.copyWithin(base + at + 1, base + at, base + count);
     this.#count[leaf] = count + 1;
   }
 
@@ -348,6 +414,9 @@ export class RangeTree {
     const count = this.#count[leaf] ?? 0;
     this.#low.copyWithin(right * WIDTH, leaf * WIDTH + keep, leaf * WIDTH + count);
     this.#length.copyWithin(right * WIDTH, leaf * WIDTH + keep, leaf * WIDTH + count);
+    if (this.#value.length > 0) {
+      this.#value.copyWithin(right * WIDTH, leaf * WIDTH + keep, leaf * WIDTH + count);
+    }
     this.#count[leaf] = keep;
     this.#count[right] = count - keep;
     const next = this.#next[leaf] ?? 0;
@@ -355,10 +424,10 @@ export class RangeTree {
     this.#prev[right] = leaf;
     this.#next[leaf] = right;
     if (next !== 0) this.#prev[next] = right;
+    this.#largest[right] = this.#largest[leaf] ?? 0;
     const up = this.#up[leaf] ?? 0;
     const parent = this.#adopt(up, leaf, right, this.#low[right * WIDTH] ?? 0, 0);
     this.#up[right] = parent;
-    this.#refresh(right);
     return right;
   }
 
@@ -371,10 +440,9 @@ export class RangeTree {
       this.#key[parent * WIDTH] = 0;
       this.#childCount[parent] = 1;
       this.#setUp(left, height, parent);
-      this.#gap[parent * WIDTH] = height === 0 ? 0 : this.#largestGap(left);
+      this.#gap[parent * WIDTH] = this.#largestBelow(left, height);
       this.#root = parent;
       this.#height = height + 1;
-      if (height === 0) this.#refresh(left);
     } else if (this.#childCount[parent] === WIDTH) {
       const half = this.#splitInner(parent, height + 1);
       if ((this.#key[half * WIDTH] ?? 0) <= key) parent = half;
@@ -389,7 +457,7 @@ export class RangeTree {
     }
     this.#child[base + at] = right;
     this.#key[base + at] = key;
-    this.#gap[base + at] = height === 0 ? -1 : this.#largestGap(right);
+    this.#gap[base + at] = this.#largestBelow(right, height);
     this.#childCount[parent] = count + 1;
     return parent;
   }
@@ -440,6 +508,7 @@ export class RangeTree {
     const to = leaf * WIDTH + count;
     this.#low.copyWithin(to, next * WIDTH, next * WIDTH + more);
     this.#length.copyWithin(to, next * WIDTH, next * WIDTH + more);
+    if (this.#value.length > 0) this.#value.copyWithin(to, next * WIDTH, next * WIDTH + more);
     this.#count[leaf] = count + more;
     this.#dropLeaf(next);
     return true;
@@ -500,6 +569,10 @@ export class RangeTree {
     const nodes = Math.ceil(grown((this.#leaves + 1) * WIDTH, this.#leaves * WIDTH) / WIDTH);
     this.#low = enlarge(this.#low, new Float64Array(nodes * WIDTH));
     this.#length = enlarge(this.#length, new Uint32Array(nodes * WIDTH));
+    if (this.#value.length > 0) {
+      this.#value = enlarge(this.#value, new Uint32Array(nodes * WIDTH));
+    }
+    this.#largest = enlarge(this.#largest, new Float64Array(nodes));
     this.#count = enlarge(this.#count, new Uint8Array(nodes));
     this.#prev = enlarge(this.#prev, new Uint32Array(nodes));
     this.#next = enlarge(this.#next, new Uint32Array(nodes));
