@@ -5,9 +5,6 @@ import type { Held, Reservation } from "./reservation.js";
 import { defaultScheduler, type Scheduler } from "./scheduler.js";
 import { throwIfAborted, type WaitOptions } from "./wait.js";
 
-/** Which context holds a reservation, by its proof. */
-const owners = new WeakMap<Held, AcquireContext>();
-
 /**
  * Locks reservations that are found one by one, without deadlock: `ww_acquire_ctx` with the wait-die rule that `dma_resv` uses (dma-buf R40).
  * The older context waits; the younger, when it already holds something the older may want, gets EDEADLK, backs off and starts again.
@@ -53,7 +50,6 @@ export class AcquireContext implements Disposable {
     }
     const held = await reservation.lockFor(this.stamp, options);
     this.#held.set(reservation, held);
-    owners.set(held, this);
     return held;
   }
 
@@ -101,11 +97,7 @@ export class AcquireContext implements Disposable {
 
   /** Wait-die: the younger one must not wait for the older, neither for the holder nor for those in line before it. */
   #mustDie(reservation: Reservation): boolean {
-    const { holder } = reservation;
-    if (holder === undefined) return false;
-    const owner = owners.get(holder);
-    if (owner !== undefined && owner.stamp < this.stamp) return true;
-    const waiting = reservation.oldestStamp;
-    return waiting !== undefined && waiting < this.stamp;
+    const oldest = reservation.oldestStamp;
+    return oldest !== undefined && oldest < this.stamp;
   }
 }

@@ -47,6 +47,8 @@ export class Lock<G extends LockGuard = LockGuard> {
   readonly name: string;
   readonly scheduler: Scheduler;
   #holder: G | undefined;
+  /** Age of the holder's acquire context. Known from the very hand-over: the holder itself may run later. */
+  #stamp: number | undefined;
   #queue: Set<Turn> | undefined;
 
   constructor(name: string, scheduler: Scheduler = defaultScheduler) {
@@ -113,9 +115,9 @@ export class Lock<G extends LockGuard = LockGuard> {
     }
   }
 
-  /** Lowest stamp in line; undefined where nobody with an acquire context waits. */
-  protected oldestWaiter(): number | undefined {
-    let oldest: number | undefined;
+  /** Lowest stamp among the holder and those in line; undefined where none has an acquire context. */
+  protected oldestInLine(): number | undefined {
+    let oldest = this.#holder === undefined ? undefined : this.#stamp;
     for (const { stamp } of this.#queue ?? []) {
       if (stamp !== undefined && (oldest === undefined || stamp < oldest)) oldest = stamp;
     }
@@ -125,13 +127,13 @@ export class Lock<G extends LockGuard = LockGuard> {
   /** {@link lock} on behalf of an acquire context. */
   protected async lockAs(stamp: number | undefined, options: WaitOptions | undefined): Promise<G> {
     throwIfAborted(options, "lock");
-    if (this.#holder === undefined) return this.take(false);
+    if (this.#holder === undefined) return this.take(false, stamp);
     let guard: G | undefined;
     await waitFor(this.scheduler, { kind: "lock", on: this.name }, options, "lock", (wake) => {
       const turn: Turn = {
         stamp,
         take: () => {
-          guard = this.take(false);
+          guard = this.take(false, stamp);
           wake();
         },
       };
@@ -148,9 +150,10 @@ export class Lock<G extends LockGuard = LockGuard> {
     return new LockGuard(this, sync) as G;
   }
 
-  protected take(sync: boolean): G {
+  protected take(sync: boolean, stamp?: number): G {
     const guard = this.makeGuard(sync);
     this.#holder = guard;
+    this.#stamp = stamp;
     return guard;
   }
 }

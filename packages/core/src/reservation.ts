@@ -105,9 +105,9 @@ export class Reservation extends Lock<Held> {
     return this.lockAs(stamp, options);
   }
 
-  /** @internal Oldest acquire context in line. */
+  /** @internal Oldest acquire context that holds it or is in line. */
   get oldestStamp(): number | undefined {
-    return this.oldestWaiter();
+    return this.oldestInLine();
   }
 
   /** True while an exporter tells this reservation's importers to let go: they run inside its lock (dma-buf R17). */
