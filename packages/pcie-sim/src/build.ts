@@ -1,4 +1,12 @@
-import { type IovaRange, iova, type ReservedRegion, type Scheduler } from "@peerbar/core";
+import {
+  busAddr,
+  type IovaRange,
+  iova,
+  type PciBar,
+  physAddr,
+  type ReservedRegion,
+  type Scheduler,
+} from "@peerbar/core";
 import type { PciFunctionInfo, PortType } from "@peerbar/p2pdma";
 import { SimBar } from "./bar.js";
 import { buildConfig } from "./config/build-config.js";
@@ -48,7 +56,7 @@ export function buildMachine(topology: MachineTopology, options: BuildOptions): 
     const node = nodes[i];
     if (node === undefined) continue;
     const dmaMask = options.dmaMask?.(info) ?? ALL_ADDRESSES;
-    if (options.iommu !== undefined && !node.isBridge) {
+    if (options.iommu !== undefined) {
       node.port = options.iommu.connect({
         name: info.address,
         isPci: true,
@@ -76,7 +84,7 @@ export function buildMachine(topology: MachineTopology, options: BuildOptions): 
           windows: layout.windows[i] ?? [],
           virtual: (virtual.get(i) ?? []).map((vf) => distanceOf(topology, i, vf)),
         }),
-        bars: byIndex(bars[i] ?? []),
+        bars: byIndex(info, bars[i] ?? []),
         dmaMask,
         dma: node.port?.dma ?? new DirectMapper(info.address, dmaMask),
         engine: new SimDmaEngine(node, context, dmaMask),
@@ -204,10 +212,15 @@ function multiFunctionDevices(functions: readonly PciFunctionInfo[]): Set<string
   );
 }
 
-function byIndex(bars: readonly SimBar[]): (SimBar | undefined)[] {
-  const list: (SimBar | undefined)[] = [];
-  for (let index = 0; index < 6; index++) list.push(bars.find((bar) => bar.index === index));
-  return list;
+/** Memory BARs as placed; I/O BARs as the topology shows them. */
+function byIndex(info: PciFunctionInfo, bars: readonly SimBar[]): (PciBar | undefined)[] {
+  return Array.from({ length: 6 }, (_, index) => {
+    const shown = info.bars[index];
+    if (shown?.kind !== "io") return bars.find((bar) => bar.index === index);
+    if (shown.length === undefined) return undefined;
+    const { start, busStart, length } = shown;
+    return { index, kind: "io", start: physAddr(start), busStart: busAddr(busStart), length };
+  });
 }
 
 function isBelow(node: FabricNode, bridge: FabricNode): boolean {

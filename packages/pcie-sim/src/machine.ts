@@ -163,9 +163,9 @@ export class Machine {
     const ram = this.ram.memory.dirtyPages();
     if (ram.length > 0) found.push({ where: "ram", pages: ram });
     for (const fn of this.functions) {
-      for (const bar of fn.bars) {
-        const pages = bar?.dirtyPages() ?? [];
-        if (bar !== undefined && pages.length > 0) {
+      for (const bar of fn.memoryBars) {
+        const pages = bar.dirtyPages();
+        if (pages.length > 0) {
           found.push({ where: `${fn.name} BAR ${String(bar.index)}`, pages });
         }
       }
@@ -175,7 +175,7 @@ export class Machine {
 
   clean(): void {
     this.ram.memory.clean();
-    for (const fn of this.functions) for (const bar of fn.bars) bar?.clean();
+    for (const fn of this.functions) for (const bar of fn.memoryBars) bar.clean();
   }
 
   #bridge(address: string, operation: string): SimFunction {

@@ -2,6 +2,7 @@ import {
   DmaBufError,
   type DmaMapper,
   type EventSink,
+  type PciBar,
   type PciFunction,
   type PciPowerState,
   type Scheduler,
@@ -20,7 +21,7 @@ export interface FunctionParts {
   readonly info: PciFunctionInfo;
   readonly node: FabricNode;
   readonly config: ConfigSpace;
-  readonly bars: readonly (SimBar | undefined)[];
+  readonly bars: readonly (PciBar | undefined)[];
   readonly dmaMask: bigint;
   readonly dma: DmaMapper;
   readonly engine: SimDmaEngine;
@@ -47,7 +48,10 @@ export class SimFunction implements PciFunction {
   readonly info: PciFunctionInfo;
   readonly name: string;
   readonly pciAddress: string;
-  readonly bars: readonly (SimBar | undefined)[];
+  /** By number, 0 to 5; I/O BARs are here for their address alone. */
+  readonly bars: readonly (PciBar | undefined)[];
+  /** The memory BARs, ascending. */
+  readonly memoryBars: readonly SimBar[];
   readonly isVirtual: boolean;
   readonly dmaMask: bigint;
   /** The DMA API of the function: the IOMMU's, or direct (dma-iova R2). */
@@ -66,6 +70,7 @@ export class SimFunction implements PciFunction {
     this.name = parts.info.address;
     this.pciAddress = parts.info.address;
     this.bars = parts.bars;
+    this.memoryBars = parts.node.bars;
     this.isVirtual = parts.info.physfn >= 0;
     this.dmaMask = parts.dmaMask;
     this.dma = parts.dma;
@@ -95,7 +100,7 @@ export class SimFunction implements PciFunction {
 
   /** The BAR with that number. @throws DmaBufError ENODEV where the function has none. */
   bar(index: number): SimBar {
-    const bar = this.bars[index];
+    const bar = this.memoryBars.find((one) => one.index === index);
     if (bar !== undefined) return bar;
     throw new DmaBufError(
       "ENODEV",
@@ -194,7 +199,7 @@ export class SimFunction implements PciFunction {
   /** @internal Surprise removal. */
   remove(): void {
     this.#present = false;
-    for (const bar of this.bars) bar?.memory.clear();
+    for (const bar of this.memoryBars) bar.memory.clear();
     this.onReset?.();
     this.#refresh();
     this.#parts.events?.emit({ type: "unplug", function: this.name });
@@ -247,7 +252,7 @@ export class SimFunction implements PciFunction {
   /** All registers to their defaults, BARs unassigned, memory lost. */
   #flr(): void {
     this.#parts.config.resetWritable();
-    if (!this.#parts.keepBarMemory) for (const bar of this.bars) bar?.memory.clear();
+    if (!this.#parts.keepBarMemory) for (const bar of this.memoryBars) bar.memory.clear();
     this.onReset?.();
   }
 

@@ -38,10 +38,8 @@ export function saveState(functions: readonly SimFunction[], ram: HostMemory): M
       address: fn.name,
       present: fn.present,
       config: toBase64(fn.saveConfig()),
-      bars: fn.bars.flatMap((bar) =>
-        bar === undefined || bar.memory.allocated === 0
-          ? []
-          : [{ index: bar.index, pieces: savePieces(bar.memory) }],
+      bars: fn.memoryBars.flatMap((bar) =>
+        bar.memory.allocated === 0 ? [] : [{ index: bar.index, pieces: savePieces(bar.memory) }],
       ),
     })),
     ram: { next: String(ram.next), pieces: savePieces(ram.memory) },
@@ -71,19 +69,18 @@ export function restoreState(
 
 function planFunction(saved: SavedFunction, fn: SimFunction, plan: (() => void)[]): void {
   check(isList(saved.bars), `${fn.name} has no list of BARs`);
-  check(isList(saved.bars), `${fn.name} has no list of BARs`);
   const config = fromBase64(saved.config);
   check(
     config?.length === fn.saveConfig().length,
     `the configuration space of ${fn.name} has another size`,
   );
   for (const { index, pieces } of saved.bars) {
-    const bar = fn.bars[index];
+    const bar = fn.memoryBars.find((one) => one.index === index);
     check(bar !== undefined, `${fn.name} has no BAR ${String(index)}`);
     planMemory(pieces, bar.memory, `${fn.name} BAR ${String(index)}`, plan);
   }
   plan.unshift(() => {
-    for (const bar of fn.bars) bar?.memory.clear();
+    for (const bar of fn.memoryBars) bar.memory.clear();
   });
   plan.push(() => {
     fn.restoreConfig(config, saved.present);

@@ -1,5 +1,6 @@
 import { busAddr, DmaBufError, MicrotaskScheduler, type Scheduler } from "@peerbar/core";
-import { acsBits } from "@peerbar/p2pdma";
+import { acsBits, P2pdma } from "@peerbar/p2pdma";
+import { VfioPci } from "@peerbar/vfio-pci";
 import { describe, expect, it } from "vitest";
 import { Machine } from "../src/index.js";
 import {
@@ -359,6 +360,28 @@ describe("DMA engines", () => {
     expect(nic.dma.mapPhys({ start: gpu.bar(2).start, length: 4096n }, "to-device")).toBe(
       gpu.bar(2).start,
     );
+  });
+});
+
+describe("I/O BARs", () => {
+  it("vfio-pci-dmabuf R7: are there, so that an export says EINVAL and not ENODEV", async () => {
+    const topology = topologyOf([
+      {
+        at: "0000:00:04.0",
+        type: "rc-integrated-endpoint",
+        bars: [{ kind: "io", length: 256n, start: 0xc000n }, bar(MIB)],
+      },
+    ]);
+    const fn = Machine.from(topology).function("0000:00:04.0");
+    expect(fn.bars[0]).toMatchObject({ kind: "io", start: 0xc000n, length: 256n });
+    expect(fn.readConfig(0x10, 4)).toBe(0xc001);
+    fn.writeConfig(0x10, 4, 0xffff_ffff);
+    expect(fn.readConfig(0x10, 4)).toBe(0xffff_ff01);
+    expect(fn.memoryBars.map(({ index }) => index)).toEqual([1]);
+    const device = await new VfioPci({ p2pdma: new P2pdma(topology) }).open(fn);
+    const ranges = [{ offset: 0n, length: 4096n }];
+    await expect(device.exportDmaBuf({ bar: 0, ranges })).rejects.toMatchObject({ code: "EINVAL" });
+    await expect(device.exportDmaBuf({ bar: 3, ranges })).rejects.toMatchObject({ code: "ENODEV" });
   });
 });
 

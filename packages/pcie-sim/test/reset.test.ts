@@ -202,8 +202,8 @@ describe("save and restore", () => {
     expect(JSON.stringify(other.save())).toBe(text);
     for (const fn of machine.functions) {
       const twin = other.function(fn.name);
-      expect(twin.bars.map((one) => one?.checksum())).toEqual(
-        fn.bars.map((one) => one?.checksum()),
+      expect(twin.memoryBars.map((one) => one.checksum())).toEqual(
+        fn.memoryBars.map((one) => one.checksum()),
       );
       expect(twin.present).toBe(fn.present);
     }

@@ -25,6 +25,7 @@ export interface BarSpec {
   readonly busStart?: bigint;
   readonly prefetchable?: boolean;
   readonly is64Bit?: boolean;
+  readonly kind?: "memory" | "io";
 }
 
 export const MIB = 0x10_0000n;
@@ -110,7 +111,7 @@ function lastBus(spec: Spec): number {
 function barOf(spec: BarSpec, index: number): PciBarInfo {
   return {
     index,
-    kind: "memory",
+    kind: spec.kind ?? "memory",
     start: spec.start ?? 0n,
     busStart: spec.busStart ?? spec.start ?? 0n,
     length: spec.length,

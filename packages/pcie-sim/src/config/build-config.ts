@@ -94,8 +94,15 @@ function defineBars(config: ConfigSpace, { info, bars }: ConfigParts): void {
     const mask = ~(powerOfTwo(bar.length) - 1n);
     config.define(offset, 4, Number(bar.bus & 0xffff_fff0n) | flags, Number(mask & 0xffff_fff0n));
     if (bar.is64Bit) {
+      // The upper half of the pair.
       config.define(offset + 4, 4, Number(bar.bus >> 32n), Number((mask >> 32n) & (FOUR_GIB - 1n)));
     }
+  }
+  for (const shown of info.bars) {
+    if (shown?.kind !== "io" || shown.length === undefined) continue;
+    const mask = ~(powerOfTwo(shown.length) - 1n) & 0xffff_fffcn;
+    const value = Number(shown.busStart & 0xffff_fffcn) | 1;
+    config.define(reg.BAR_0 + 4 * shown.index, 4, value >>> 0, Number(mask));
   }
 }
 

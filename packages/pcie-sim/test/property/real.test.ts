@@ -49,8 +49,7 @@ function checkAddresses({ machine }: World): number {
     expect(fn.bar(index).peek(offset, 1)[0]).toBe(0xa5);
   };
   for (const fn of machine.functions) {
-    for (const bar of fn.bars) {
-      if (bar === undefined) continue;
+    for (const bar of fn.memoryBars) {
       bars += 1;
       probe(fn, bar.start, bar.index, 0n);
       probe(fn, bar.start + bar.length - 1n, bar.index, bar.length - 1n);

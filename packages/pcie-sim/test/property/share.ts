@@ -81,7 +81,7 @@ export async function shareAndCheck(world: World, share: Share): Promise<Verdict
     return await mapAndCheck(world, share, device);
   } finally {
     await device.close();
-    for (const bar of provider.bars) bar?.memory.clear();
+    for (const bar of provider.memoryBars) bar.memory.clear();
     machine.clean();
   }
 }

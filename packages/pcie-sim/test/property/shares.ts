@@ -23,7 +23,7 @@ export const pick: fc.Arbitrary<Pick> = fc.record({
 
 /** BARs that can be exported: a page at least (vfio-pci-dmabuf R4). */
 export function exportable(fn: SimFunction): SimBar[] {
-  return fn.bars.filter((bar): bar is SimBar => bar !== undefined && bar.length >= 4096n);
+  return fn.memoryBars.filter((bar) => bar.length >= 4096n);
 }
 
 export function providersOf(world: World): SimFunction[] {
