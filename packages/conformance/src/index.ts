@@ -9,6 +9,15 @@ export type {
 export { ConformanceFailure, check, equal, expectErrno, expectViolation } from "./expect.js";
 export { exporterCases } from "./exporter/cases.js";
 export type { ExporterCapability, ExporterFixture, ExporterSubject } from "./exporter/fixture.js";
+export { importerCases } from "./importer/cases.js";
+export type {
+  ImportedBuffer,
+  ImporterCapability,
+  ImporterFixture,
+  ImporterSubject,
+} from "./importer/fixture.js";
+export type { FailingStep } from "./importer/watched-exporter.js";
+export { WatchedExporter } from "./importer/watched-exporter.js";
 export { MapperProbe, probeDevice } from "./mapper-probe.js";
 export type { TestApi, TestFunction } from "./register.js";
 export { registerSuite } from "./register.js";

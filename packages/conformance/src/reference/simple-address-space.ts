@@ -193,7 +193,7 @@ export class SimpleAddressSpace implements AddressSpace {
       for (const { first, last } of set.taken) free.add(first, last - first + 1n);
     }
     for (const { first, last } of this.#allowed ?? [{ first: 0n, last: LAST }]) {
-      const from = first < PAGE_BYTES ? PAGE_BYTES : first;
+      const from = first === 0n ? PAGE_BYTES : first;
       const place = free.lowest(length, PAGE_BYTES, from, last);
       if (place !== undefined) return iova(place);
     }

@@ -1,0 +1,48 @@
+import type { DmaBuf, Slice } from "@peerbar/core";
+import type { Subject } from "../case.js";
+import type { PhysicalMemory } from "../reference/physical-memory.js";
+
+/**
+ * What an importer can do, as data.
+ *
+ * | name | meaning |
+ * |---|---|
+ * | `sgt` | maps buffers (accepts `sgt`) |
+ * | `phys` | takes physical ranges (accepts `phys`) |
+ * | `revocable` | has invalidateMappings |
+ * | `dynamic` | maps again by itself once the exporter has restored the memory |
+ * | `pins` | pins what it imports |
+ * | `dma` | the fixture moves bytes: `write` |
+ * | `multi-range` | takes buffers of several separate ranges |
+ * | `kernel-fences` | waits for KERNEL fences before it uses a mapping |
+ */
+export type ImporterCapability =
+  | "sgt"
+  | "phys"
+  | "revocable"
+  | "dynamic"
+  | "pins"
+  | "dma"
+  | "multi-range"
+  | "kernel-fences";
+
+/** One buffer in the importer's hands. */
+export interface ImportedBuffer {
+  /** Ends the import: nothing of the buffer is held afterwards. Twice is harmless. */
+  close(): void | Promise<void>;
+  /** The importing device writes at `offset` bytes of the imported slice. True where the device saw success. */
+  write?(offset: bigint, bytes: Uint8Array): Promise<boolean>;
+}
+
+/** One importer, ready to import buffers of the suite's own exporter. */
+export interface ImporterFixture {
+  /** The memory that the suite's exporter shares; the importing device's engine reaches it by physical address. */
+  readonly memory: PhysicalMemory;
+  /** Imports a part of the buffer; the reference stays the suite's. Rejects with the errno where it cannot be done. */
+  import(buffer: DmaBuf, slice: Slice): Promise<ImportedBuffer>;
+}
+
+/** An importer under test. */
+export interface ImporterSubject extends Subject<ImporterFixture, ImporterCapability> {
+  readonly role: "importer";
+}

@@ -1,0 +1,121 @@
+import {
+  type Attachment,
+  type DmaBuf,
+  type DmaBufError,
+  type DmaDirection,
+  type Held,
+  type InterconnectName,
+  type Interconnects,
+  type OpenInterconnectName,
+  type PhysRange,
+  type ScatterTable,
+} from "@peerbar/core";
+import { MemoryBuffer, MemoryExporter } from "../reference/memory-exporter.js";
+import type { PhysicalMemory } from "../reference/physical-memory.js";
+
+/** Operations of a {@link WatchedExporter} that can be told to fail. */
+export type FailingStep = "attach" | "pin" | "map";
+
+/**
+ * The exporter that importers meet in the suite: the reference exporter with pin, which counts what importers hold and fails
+ * on request. It takes any importer, revocable or not, unless told otherwise.
+ */
+export class WatchedExporter extends MemoryExporter {
+  /** Every attachment that was ever made. */
+  readonly attachments: Attachment[] = [];
+  /** Tables and physical range lists handed out, in all. */
+  handedOut = 0;
+  /** Tables not unmapped. */
+  mapped = 0;
+  /** Pins not undone. */
+  pinned = 0;
+  /** Refuses importers that cannot be revoked. */
+  revocableOnly = false;
+  readonly #failures = new Map<FailingStep, DmaBufError>();
+
+  constructor(memory: PhysicalMemory, offers: readonly InterconnectName[] = ["sgt", "phys"]) {
+    super({ memory, offers });
+  }
+
+  /** From now on that step fails with `error`; undefined: it works again. "map" also covers `open`. */
+  fail(step: FailingStep, error: DmaBufError | undefined): void {
+    if (error === undefined) this.#failures.delete(step);
+    else this.#failures.set(step, error);
+  }
+
+  /** @internal */
+  throwIfFailing(step: FailingStep): void {
+    const error = this.#failures.get(step);
+    if (error !== undefined) throw error;
+  }
+
+  /** What importers hold of the buffer and of this exporter now, as one line to compare. */
+  held(buffer: DmaBuf): string {
+    const attached = [...buffer.attachments].length;
+    return (
+      `${String(buffer.references)} references, ${String(attached)} attachments, ` +
+      `${String(this.mapped)} mappings, ${String(this.pinned)} pins`
+    );
+  }
+
+  protected override makeBuffer(ranges: readonly PhysRange[]): MemoryBuffer {
+    return new WatchedBuffer(this, ranges, this.forgetBuffer);
+  }
+}
+
+class WatchedBuffer extends MemoryBuffer {
+  readonly #exporter: WatchedExporter;
+
+  constructor(
+    exporter: WatchedExporter,
+    ranges: readonly PhysRange[],
+    onRelease: (self: MemoryBuffer) => void,
+  ) {
+    super(exporter, ranges, onRelease);
+    this.#exporter = exporter;
+  }
+
+  override attach(attachment: Attachment): void {
+    this.#exporter.throwIfFailing("attach");
+    if (this.#exporter.revocableOnly || this.revoked) super.attach(attachment);
+    this.#exporter.attachments.push(attachment);
+  }
+
+  pin(_attachment: Attachment, _held: Held): void {
+    this.#exporter.throwIfFailing("pin");
+    this.#exporter.pinned += 1;
+  }
+
+  unpin(_attachment: Attachment, _held: Held): void {
+    this.#exporter.pinned -= 1;
+  }
+
+  override map(attachment: Attachment, direction: DmaDirection, held: Held): ScatterTable {
+    this.#exporter.throwIfFailing("map");
+    const table = super.map(attachment, direction, held);
+    this.#exporter.mapped += 1;
+    this.#exporter.handedOut += 1;
+    return table;
+  }
+
+  override unmap(
+    attachment: Attachment,
+    table: ScatterTable,
+    direction: DmaDirection,
+    held: Held,
+  ): void {
+    super.unmap(attachment, table, direction, held);
+    this.#exporter.mapped -= 1;
+  }
+
+  override open<N extends OpenInterconnectName>(
+    attachment: Attachment,
+    name: N,
+    held: Held,
+  ): Interconnects[N] {
+    this.#exporter.throwIfFailing("map");
+    const opened = super.open(attachment, name, held);
+    this.#exporter.handedOut += 1;
+    return opened;
+  }
+}
