@@ -1,3 +1,5 @@
+export { backendCases } from "./backend/cases.js";
+export type { BackendCapability, BackendFixture, BackendSubject } from "./backend/fixture.js";
 export type {
   CaseResult,
   CaseStatus,

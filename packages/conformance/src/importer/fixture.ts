@@ -11,6 +11,7 @@ import type { PhysicalMemory } from "../reference/physical-memory.js";
  * | `phys` | takes physical ranges (accepts `phys`) |
  * | `revocable` | has invalidateMappings |
  * | `dynamic` | maps again by itself once the exporter has restored the memory |
+ * | `final` | takes a revoke as final: the import is dead afterwards |
  * | `pins` | pins what it imports |
  * | `dma` | the fixture moves bytes: `write` |
  * | `multi-range` | takes buffers of several separate ranges |
@@ -21,6 +22,7 @@ export type ImporterCapability =
   | "phys"
   | "revocable"
   | "dynamic"
+  | "final"
   | "pins"
   | "dma"
   | "multi-range"

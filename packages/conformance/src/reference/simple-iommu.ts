@@ -144,7 +144,7 @@ export class SimpleMapper implements DmaMapper {
   }
 
   #place(size: bigint): Iova | undefined {
-    if (size <= 0n) return undefined;
+    if (size <= 0n || size >= 1n << 63n) return undefined;
     const alignment = powerOfTwo(size);
     const below4G = this.#limit < 0xffff_ffffn ? this.#limit : 0xffff_ffffn;
     const place =

@@ -1,0 +1,33 @@
+import type { IommuBackend, IommuClient, IommuPort, PhysRange } from "@peerbar/core";
+import type { Subject } from "../case.js";
+
+/**
+ * What a backend can do, as data.
+ *
+ * | name | meaning |
+ * |---|---|
+ * | `phys` | its address spaces map physical ranges |
+ * | `ports` | a device's accesses can be tried: `connect` |
+ * | `translating` | devices that no address space has are translated too: the DMA API hands out IOVAs |
+ * | `direct` | such devices reach memory by physical address: the DMA API hands out bus addresses |
+ * | `faults` | the fixture counts recorded faults |
+ */
+export type BackendCapability = "phys" | "ports" | "translating" | "direct" | "faults";
+
+/** One IOMMU without devices. Lengths are bytes. */
+export interface BackendFixture {
+  readonly iommu: IommuBackend;
+  /** Puts a device behind the IOMMU. */
+  connect?(client: IommuClient): IommuPort;
+  /** Physical pages that may be mapped; disjoint from all given before. */
+  memory(length: bigint): PhysRange;
+  /** Faults recorded so far. */
+  faults?(): number;
+  /** Waits until lazily freed IOVAs and stale translations are gone. Absent: unmaps are strict. */
+  flush?(): void | Promise<void>;
+}
+
+/** A backend under test. */
+export interface BackendSubject extends Subject<BackendFixture, BackendCapability> {
+  readonly role: "backend";
+}
