@@ -1,13 +1,6 @@
 import { type DmaAddr, type DmaCompletion, type DmaEngine, throwIfAborted } from "@peerbar/core";
 import type { FabricNode } from "./fabric/node.js";
-import { type DmaOptions, type EngineContext, Transfer } from "./transfer.js";
-
-/** A part of a scatter list. */
-export interface DmaSegment {
-  readonly address: DmaAddr;
-  /** Bytes. */
-  readonly length: number;
-}
+import { type DmaOptions, type DmaSegment, type EngineContext, Transfer } from "./transfer.js";
 
 /**
  * The bus-master side of a function. A transfer is a stream of requests: each chunk goes where the registers and page tables send it at
@@ -83,6 +76,14 @@ export class SimDmaEngine implements DmaEngine {
   /** {@link copy} in one go, without yielding. */
   copyNow(from: DmaAddr, to: DmaAddr, length: number, options?: DmaOptions): DmaCompletion {
     return this.#transfer.copy(from, to, 0, length, options);
+  }
+
+  /**
+   * ATS: what the IOMMU makes of an address now, and for how many bytes. Use it with `translated`. The function must forget it when the
+   * mapping goes: requests that carry a translated address pass the IOMMU unseen.
+   */
+  requestTranslation(address: DmaAddr, length: number, write: boolean): DmaSegment | undefined {
+    return this.#transfer.translate(address, length, write);
   }
 
   async #inChunks(

@@ -2,7 +2,6 @@ export type { BarWriteListener } from "./bar.js";
 export { SimBar } from "./bar.js";
 export { Cpu } from "./cpu.js";
 export { DirectMapper } from "./direct-mapper.js";
-export type { DmaSegment } from "./dma-engine.js";
 export { SimDmaEngine } from "./dma-engine.js";
 
 import "./events.js";
@@ -30,4 +29,4 @@ export { Machine } from "./machine.js";
 export { SimFunction } from "./sim-function.js";
 export { SparseMemory } from "./sparse-memory.js";
 export type { MachineState, SavedFunction, SavedPiece } from "./state.js";
-export type { DmaOptions } from "./transfer.js";
+export type { DmaOptions, DmaSegment } from "./transfer.js";

@@ -11,7 +11,7 @@ import type { PciFunctionInfo } from "@peerbar/p2pdma";
 import type { SimBar } from "./bar.js";
 import { sriovOffset } from "./config/build-config.js";
 import type { ConfigAccess, ConfigSpace } from "./config/config-space.js";
-import { readMemoryWindows } from "./config/read-windows.js";
+import { applyRegisters, holdsReset, powerBits, startsFlr, wake } from "./config/decode.js";
 import * as reg from "./config/registers.js";
 import type { SimDmaEngine } from "./dma-engine.js";
 import type { FabricNode } from "./fabric/node.js";
@@ -90,7 +90,7 @@ export class SimFunction implements PciFunction {
 
   get powerState(): PciPowerState {
     if (!this.#present) return D3COLD;
-    return this.#powerBits() as PciPowerState;
+    return powerBits(this.#parts.config);
   }
 
   /** Memory decode is on and the function can answer. */
@@ -131,11 +131,11 @@ export class SimFunction implements PciFunction {
       config.read(offset, size);
       return;
     }
-    const inBridgeReset = this.#bridgeReset;
+    const inReset = holdsReset(config, node);
     config.write(offset, size, value);
-    if (this.#startsFlr(offset, size, value)) this.#flr();
+    if (startsFlr(config, offset, size, value)) this.#flr();
     this.#refresh();
-    if (this.#bridgeReset && !inBridgeReset) this.#parts.resetBelow(node);
+    if (!inReset && holdsReset(config, node)) this.#parts.resetBelow(node);
   }
 
   /**
@@ -158,7 +158,7 @@ export class SimFunction implements PciFunction {
   /** @internal What the PCI core does before a reset: D0, then a copy of the configuration space. */
   wakeAndSave(): Uint8Array {
     const { config } = this.#parts;
-    if (this.#managesPower) config.set(reg.PMCSR, 1, config.get(reg.PMCSR, 1) & ~reg.PMCSR_STATE);
+    wake(config);
     return this.saveConfig();
   }
 
@@ -216,11 +216,6 @@ export class SimFunction implements PciFunction {
     this.#parts.events?.emit({ type: "plug", function: this.name });
   }
 
-  get #bridgeReset(): boolean {
-    const { config, node } = this.#parts;
-    return node.isBridge && (config.get(reg.BRIDGE_CONTROL, 2) & reg.BRIDGE_RESET) !== 0;
-  }
-
   #assertResettable(): void {
     if (!this.#present) {
       throw new DmaBufError("ENODEV", "pci.reset", `${this.name} is unplugged`);
@@ -240,15 +235,6 @@ export class SimFunction implements PciFunction {
     }
   }
 
-  #startsFlr(offset: number, size: ConfigAccess, value: number): boolean {
-    const { config } = this.#parts;
-    if (offset > reg.DEVICE_CONTROL || offset + size < reg.DEVICE_CONTROL + 2) return false;
-    if (!this.#express) return false;
-    const written = value >>> (8 * (reg.DEVICE_CONTROL - offset));
-    const able = (config.get(reg.DEVICE_CAPABILITIES, 4) & reg.DEVICE_CAPABILITIES_FLR) !== 0;
-    return able && (written & reg.DEVICE_CONTROL_FLR) !== 0;
-  }
-
   /** All registers to their defaults, BARs unassigned, memory lost. */
   #flr(): void {
     this.#parts.config.resetWritable();
@@ -256,37 +242,14 @@ export class SimFunction implements PciFunction {
     this.onReset?.();
   }
 
-  get #express(): boolean {
-    return this.#parts.config.get(reg.PCIE_CAPABILITY, 1) === reg.PCIE_CAPABILITY_ID;
-  }
-
-  get #managesPower(): boolean {
-    return this.#parts.config.get(reg.PM_CAPABILITY, 1) === reg.PM_CAPABILITY_ID;
-  }
-
-  #powerBits(): number {
-    const { config } = this.#parts;
-    if (!this.#managesPower) return 0;
-    return config.get(reg.PMCSR, 1) & reg.PMCSR_STATE;
-  }
-
   /** Registers to routing. */
   #refresh(): void {
     const { config, node } = this.#parts;
-    const awake = this.#present && !this.#resetting && this.#powerBits() < D3HOT && this.#isEnabled;
-    const command = config.get(reg.COMMAND, 2);
-    node.decodes = awake && (this.isVirtual || (command & reg.COMMAND_MEMORY) !== 0);
-    node.masters = awake && (command & reg.COMMAND_MASTER) !== 0;
-    const acs = config.bytes.length > reg.ACS_CAPABILITY && config.get(reg.ACS_CAPABILITY, 2);
-    if (acs === reg.ACS_CAPABILITY_ID) {
-      node.acs = config.get(reg.ACS_CONTROL, 2);
-      node.egressVector = config.get(reg.ACS_EGRESS_VECTOR, 4);
-    }
-    if (node.isBridge) this.#refreshBridge();
-    if (!this.isVirtual) {
-      for (const bar of node.bars) bar.relocate(barAddress(config, bar));
-    }
-    node.changed();
+    applyRegisters(config, node, {
+      awake: this.#present && !this.#resetting && powerBits(config) < D3HOT && this.#isEnabled,
+      isVirtual: this.isVirtual,
+      hasBuses: this.info.busNumbers !== undefined,
+    });
     for (const fn of this.#parts.virtual()) fn.#refresh();
   }
 
@@ -299,18 +262,4 @@ export class SimFunction implements PciFunction {
     const both = reg.SRIOV_ENABLE | reg.SRIOV_MEMORY;
     return physical.#present && !physical.#resetting && (control & both) === both;
   }
-
-  #refreshBridge(): void {
-    const { config, node } = this.#parts;
-    node.windows = readMemoryWindows(config);
-    if (this.info.busNumbers === undefined) return;
-    node.secondaryBus = config.get(reg.PRIMARY_BUS + 1, 1);
-    node.subordinateBus = config.get(reg.PRIMARY_BUS + 2, 1);
-  }
-}
-
-function barAddress(config: ConfigSpace, bar: SimBar): bigint {
-  const offset = reg.BAR_0 + 4 * bar.index;
-  const low = BigInt(config.get(offset, 4)) & 0xffff_fff0n;
-  return bar.is64Bit ? (BigInt(config.get(offset + 4, 4)) << 32n) | low : low;
 }

@@ -1,8 +1,22 @@
-import type { AbortSignalLike, DmaAddr, DmaCompletion, EventSink, Scheduler } from "@peerbar/core";
+import {
+  type AbortSignalLike,
+  busAddr,
+  type DmaAddr,
+  type DmaCompletion,
+  type EventSink,
+  type Scheduler,
+} from "@peerbar/core";
 import { corruptLines } from "./corrupt.js";
 import type { Fabric, Request, TransferStatus } from "./fabric/fabric.js";
 import type { FabricNode } from "./fabric/node.js";
 import type { SparseMemory } from "./sparse-memory.js";
+
+/** A part of a scatter list. */
+export interface DmaSegment {
+  readonly address: DmaAddr;
+  /** Bytes. */
+  readonly length: number;
+}
 
 export interface DmaOptions {
   /** Requests carry an address that the IOMMU translated before (ATS): it does not translate them again. */
@@ -116,6 +130,23 @@ export class Transfer {
     if (memory !== undefined && (spoiled || corrupt)) this.#spoil(memory, offset, length);
     bar?.onWrite?.(offset, length);
     return length;
+  }
+
+  /** An ATS translation request: asks the IOMMU instead of moving bytes. Undefined where it grants nothing. */
+  translate(address: DmaAddr, length: number, write: boolean): DmaSegment | undefined {
+    const { port } = this.#node;
+    if (port === undefined || !this.#node.masters) return undefined;
+    const byte = Number(address & 0xfffn);
+    const out = { pfn: 0 };
+    const pages = port.translate(
+      Number(address >> 12n),
+      Math.ceil((byte + length) / 4096),
+      write,
+      out,
+    );
+    if (pages <= 0) return undefined;
+    const granted = Math.min(length, pages * 4096 - byte);
+    return { address: busAddr((BigInt(out.pfn) << 12n) + BigInt(byte)), length: granted };
   }
 
   #issueAt(request: Request, address: bigint, length: number): TransferStatus {

@@ -109,6 +109,31 @@ describe("vfio-pci, iommufd and the machine", () => {
     held.release();
   });
 
+  it("an ATS translation outlives the mapping: the stale address still reaches the BAR, unless the port blocks translated requests", async () => {
+    const { machine, gpu, device } = await setUp(server({ acs: KERNEL, rootAcs: KERNEL }));
+    const nic = machine.function(NIC);
+    const buffer = await device.exportDmaBuf({ bar: 2, ranges: [{ offset: MIB, length: MIB }] });
+    const attachment = buffer.attach(nic, {
+      allowPeer2Peer: true,
+      invalidateMappings: () => undefined,
+    });
+    const held = await buffer.reservation.lock();
+    const table = attachment.map("bidirectional", held);
+    const [entry] = table;
+    const iova = entry?.address ?? (0n as DmaAddr);
+    const cached = nic.engine.requestTranslation(iova, Number(MIB), true);
+    expect(cached).toEqual({ address: gpu.bar(2).start + MIB, length: Number(MIB) });
+    attachment.unmap(table, "bidirectional", held);
+    held.release();
+    expect(nic.engine.requestTranslation(iova, 1, true)).toBeUndefined();
+    const stale = cached?.address ?? (0n as DmaAddr);
+    expect(nic.engine.writeNow(stale, HELLO, { translated: true }).status).toBe("ok");
+    expect(gpu.bar(2).peek(MIB, HELLO.length)).toEqual(HELLO);
+    machine.function(NIC_PORT).writeConfig(0x106, 2, KERNEL | acsBits.TB);
+    const blocked = nic.engine.writeNow(stale, HELLO, { translated: true });
+    expect(blocked.status).toBe("completer-abort");
+  });
+
   it("dma-iova R19: an IOVA never falls into the window of a peer", async () => {
     const { machine, device } = await setUp(server());
     const far = machine.function(FAR_NIC);

@@ -261,15 +261,22 @@ describe("reset", () => {
     await expect(machine.function(GPU_PORT).reset()).rejects.toMatchObject({ code: "ENOTTY" });
   });
 
-  it("the FLR bit in configuration space does what hardware does: everything is lost", () => {
-    const { gpu } = build();
-    gpu.bar(2).poke(0, BYTES);
-    gpu.writeConfig(0x58, 2, 0x8000);
-    expect(gpu.readConfig(0x04, 2)).toBe(0);
-    expect(gpu.readConfig(0x18, 4) & ~0xf).toBe(0);
-    expect(gpu.readConfig(0x58, 2)).toBe(0);
-    expect(gpu.bar(2).peek(0, 64)).toEqual(new Uint8Array(64));
-  });
+  it.each([
+    [0x58, 2, 0x8000],
+    [0x59, 1, 0x80],
+    [0x58, 4, 0x8000],
+  ] as const)(
+    "the FLR bit, written at %s with %s bytes, does what hardware does: everything is lost",
+    (offset, size, value) => {
+      const { gpu } = build();
+      gpu.bar(2).poke(0, BYTES);
+      gpu.writeConfig(offset, size, value);
+      expect(gpu.readConfig(0x04, 2)).toBe(0);
+      expect(gpu.readConfig(0x18, 4) & ~0xf).toBe(0);
+      expect(gpu.readConfig(0x58, 2)).toBe(0);
+      expect(gpu.bar(2).peek(0, 64)).toEqual(new Uint8Array(64));
+    },
+  );
 });
 
 describe("DMA engines", () => {

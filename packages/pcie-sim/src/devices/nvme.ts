@@ -7,20 +7,18 @@ import {
   type Scheduler,
 } from "@peerbar/core";
 import type { SimBar } from "../bar.js";
-import type { DmaSegment } from "../dma-engine.js";
 import type { SimFunction } from "../sim-function.js";
 import { SparseMemory } from "../sparse-memory.js";
 import {
   adminOpcodes,
   COMPLETION_BYTES,
   decodeCommand,
-  decodePrpList,
   ioOpcodes,
   type NvmeCommand,
   nvmeStatus,
-  PRP_LIST_ENTRIES,
   SUBMISSION_BYTES,
 } from "./nvme-command.js";
+import { prpSegments } from "./prp.js";
 import { WorkLoop } from "./work-loop.js";
 
 const CAP = 0x00;
@@ -249,7 +247,7 @@ export class NvmeController {
       for (const at of [0, 8, 16]) view.setBigUint64(at, BigInt(this.blocks), true);
       view.setUint32(128, 9 << 16, true);
     }
-    const segments = await this.#segments(command, PAGE_SIZE);
+    const segments = await prpSegments(this.fn.engine, command, PAGE_SIZE);
     if (typeof segments === "number") return segments;
     const { status } = await this.fn.engine.writeList(segments, page);
     return status === "ok" ? nvmeStatus.success : nvmeStatus.dataTransferError;
@@ -262,7 +260,7 @@ export class NvmeController {
     const first = dword11 * 0x1_0000_0000 + dword10;
     const count = (dword12 & 0xffff) + 1;
     if (first + count > this.blocks) return nvmeStatus.lbaOutOfRange;
-    const segments = await this.#segments(command, count * NVME_BLOCK);
+    const segments = await prpSegments(this.fn.engine, command, count * NVME_BLOCK);
     if (typeof segments === "number") return segments;
     const bytes = new Uint8Array(count * NVME_BLOCK);
     const { engine } = this.fn;
@@ -273,30 +271,6 @@ export class NvmeController {
     if (moved.status !== "ok") return nvmeStatus.dataTransferError;
     if (opcode === ioOpcodes.write) this.media.write(first * NVME_BLOCK, bytes, 0, bytes.length);
     return nvmeStatus.success;
-  }
-
-  /** Where the data of a command is: PRP 1, then PRP 2 or the list that it leads to. A number is a status. */
-  async #segments({ prp1, prp2 }: NvmeCommand, length: number): Promise<DmaSegment[] | number> {
-    const first = Math.min(length, PAGE_SIZE - Number(prp1 & 0xfffn));
-    const segments: DmaSegment[] = [{ address: prp1, length: first }];
-    const pages = Math.ceil((length - first) / PAGE_SIZE);
-    if (pages === 0) return segments;
-    let addresses: DmaAddr[] = [prp2];
-    if (pages > 1) {
-      if (pages > PRP_LIST_ENTRIES || (prp2 & 0xfffn) !== 0n) return nvmeStatus.invalidField;
-      const list = new Uint8Array(pages * 8);
-      if ((await this.fn.engine.read(prp2, list)).status !== "ok") {
-        return nvmeStatus.dataTransferError;
-      }
-      addresses = decodePrpList(list, pages);
-    }
-    let left = length - first;
-    for (const address of addresses) {
-      if ((address & 0xfffn) !== 0n) return nvmeStatus.invalidField;
-      segments.push({ address, length: Math.min(left, PAGE_SIZE) });
-      left -= PAGE_SIZE;
-    }
-    return segments;
   }
 
   #get32(offset: number): number {

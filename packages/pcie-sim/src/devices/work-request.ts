@@ -1,5 +1,5 @@
 import type { DmaAddr } from "@peerbar/core";
-import type { DmaSegment } from "../dma-engine.js";
+import type { DmaSegment } from "../transfer.js";
 
 /** What a send queue entry asks for. */
 export const nicOpcodes = { write: 0, send: 2, read: 4 } as const;
