@@ -1,18 +1,28 @@
 import type { P2pdmaDecision, PciFunctionInfo } from "@peerbar/p2pdma";
 import { isOfClass } from "./select.js";
 
+const kinds = [
+  ["gpu", "GPU"],
+  ["nic", "NIC"],
+  ["nvme", "NVMe"],
+  ["storage", "storage"],
+] as const;
+
+/** `GPU`, `NIC`, `NVMe`, `storage`; undefined for anything else, and where the class code is not shown. */
+export function kindOf(fn: PciFunctionInfo): string | undefined {
+  return kinds.find(([name]) => isOfClass(fn, name))?.[1];
+}
+
+/** What is printed after the address: the input's name, else the IDs. Empty where neither is shown. */
+export function nameOf(fn: PciFunctionInfo): string {
+  const hex4 = (id: number | undefined): string => id?.toString(16).padStart(4, "0") ?? "????";
+  return fn.name ?? (fn.vendorId === undefined ? "" : `${hex4(fn.vendorId)}:${hex4(fn.deviceId)}`);
+}
+
 /** `0000:1b:00.0 NVIDIA Corporation H800`, with what kind of device it is where that is known. */
 export function describeFunction(fn: PciFunctionInfo): string {
-  const kinds = [
-    ["gpu", "GPU"],
-    ["nic", "NIC"],
-    ["nvme", "NVMe"],
-    ["storage", "storage"],
-  ] as const;
-  const kind = kinds.find(([name]) => isOfClass(fn, name))?.[1];
-  const hex4 = (id: number | undefined): string => id?.toString(16).padStart(4, "0") ?? "????";
-  const name =
-    fn.name ?? (fn.vendorId === undefined ? "" : `${hex4(fn.vendorId)}:${hex4(fn.deviceId)}`);
+  const kind = kindOf(fn);
+  const name = nameOf(fn);
   return [fn.address, kind === undefined || name.includes(kind) ? "" : kind, name]
     .filter((part) => part !== "")
     .join(" ");
@@ -28,7 +38,8 @@ export function pathText(decision: P2pdmaDecision): string {
   return [[...up, ...bridge].join(" -> "), ...down].join(" <- ");
 }
 
-function hostText(decision: P2pdmaDecision): string {
+/** The host bridge, or both, of a pair that meets below none. */
+export function hostText(decision: P2pdmaDecision): string {
   const [mine, theirs] = decision.hostBridges;
   return mine.root === theirs.root
     ? `host bridge ${mine.root}`

@@ -1,11 +1,8 @@
 import { Command, CommanderError, Option } from "commander";
-import { type DemoOptions, demo } from "./commands/demo.js";
-import { type MatrixOptions, matrix } from "./commands/matrix.js";
 import { type ExitCode, exit } from "./exit.js";
-import { reportFailure } from "./failure.js";
 import type { Io } from "./io.js";
-import { classNames } from "./select.js";
-import { cpuKinds } from "./source.js";
+import type { OptionValues, Verb } from "./verb.js";
+import { verbs } from "./verbs.js";
 
 export { processIo } from "./io.js";
 
@@ -15,7 +12,8 @@ export { processIo } from "./io.js";
  * @param argv - Arguments after the program's name.
  */
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
-  const debug = argv.includes("--debug");
+  // What shells ask while a line is typed is not parsed as a command line: it is none yet.
+  if (argv[0] === "__complete") return completeLine(io, argv.slice(1));
   let code: ExitCode = exit.ok;
   const program = makeProgram(io, (result) => {
     code = result;
@@ -25,8 +23,15 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exit.ok : exit.usage;
-    return reportFailure(io, error, debug);
+    const { reportFailure } = await import("./failure.js");
+    return reportFailure(io, error, argv.includes("--debug"));
   }
+}
+
+async function completeLine(io: Io, words: readonly string[]): Promise<ExitCode> {
+  const { complete } = await import("./complete.js");
+  io.out(await complete(words));
+  return exit.ok;
 }
 
 function makeProgram(io: Io, done: (code: ExitCode) => void): Command {
@@ -36,6 +41,7 @@ function makeProgram(io: Io, done: (code: ExitCode) => void): Command {
     )
     .option("--debug", "show the stack of an error")
     .exitOverride()
+    .configureHelp({ helpWidth: io.width })
     .configureOutput({
       writeOut: (text) => {
         io.out(text);
@@ -55,49 +61,43 @@ function makeProgram(io: Io, done: (code: ExitCode) => void): Command {
       "after",
       "\nExit codes: 0 yes or done, 1 no, 2 usage or bad input, 3 cannot tell (privilege or data missing).",
     );
-  const file = (): Option =>
-    new Option(
-      "-F, --file <capture>",
-      "a capture instead of this machine: lspci text or hex, /sys as directory or tar, peerbar JSON",
-    );
-  const cpu = (): Option =>
-    new Option("--cpu <kind>", `CPU where the capture does not say: ${cpuKinds.join(", ")}`);
-
-  program
-    .command("demo")
-    .description(
-      "the main job on a simulated machine: decide, export, import twice, move bytes, reset, fault, recover",
-    )
-    .addOption(file())
-    .addOption(cpu())
-    .option("--provider <bdf>", "the function whose BAR is shared")
-    .option("--client <bdf>", "the function that reaches it")
-    .option("--bar <n>", "which BAR of the provider; the largest memory BAR by default")
-    .option("--range <offset+length>", "which part of it, such as 0+2M")
-    .option("--json", "the timeline as one JSON object")
-    .action(async (options: DemoOptions) => {
-      done(await demo(io, options));
-    });
-
-  program
-    .command("matrix")
-    .description("the verdict of every ordered pair of endpoints")
-    .addOption(file())
-    .addOption(cpu())
-    .option(
-      "-s, --slot <selector>",
-      "endpoints by address, as lspci takes it: [[domain]:bus:][slot][.function]",
-    )
-    .option("--class <names>", `endpoints by class: ${classNames.join(",")}`)
-    .option("--json", "one JSON object with one entry a pair")
-    .action(async (options: MatrixOptions) => {
-      done(await matrix(io, options));
-    });
-
-  for (const command of program.commands) {
-    // Subcommands do not inherit these from their parent.
-    command.exitOverride().copyInheritedSettings(program);
-    command.option("--debug", "show the stack of an error");
-  }
+  for (const verb of verbs) addVerb(program, verb, io, done);
   return program;
+}
+
+function addVerb(program: Command, verb: Verb, io: Io, done: (code: ExitCode) => void): void {
+  const command = program
+    .command(verb.name)
+    .description([verb.summary, ...(verb.details ?? [])].join("\n\n"))
+    .summary(verb.summary);
+  for (const argument of verb.arguments ?? []) {
+    command.argument(argument.name, argument.description);
+  }
+  for (const spec of verb.options)
+    command.addOption(makeOption(spec.flags, spec.description, spec.repeats));
+  command.option("--debug", "show the stack of an error");
+  const examples = verb.examples.map(([line, what]) => {
+    const whole = line.startsWith("sudo ") ? line : `peerbar ${line}`;
+    return `  ${whole}\n      ${what}`;
+  });
+  command.addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
+  // Subcommands do not inherit these from their parent.
+  command.exitOverride().copyInheritedSettings(program);
+  command.action(async (...given: unknown[]) => {
+    // Commander hands over the arguments, then the options, then the command itself.
+    const count = verb.arguments?.length ?? 0;
+    const args = given.slice(0, count).filter((value) => typeof value === "string");
+    done(await verb.run(io, given[count] as OptionValues, args));
+  });
+}
+
+function makeOption(flags: string, description: string, repeats: true | undefined): Option {
+  const option = new Option(flags, description);
+  if (repeats === true) {
+    option.argParser((value: string, all: readonly string[] | undefined) => [
+      ...(all ?? []),
+      value,
+    ]);
+  }
+  return option;
 }

@@ -1,18 +1,15 @@
 import { DmaBufError } from "@peerbar/core";
 import type { PciFunctionInfo, PciTopology } from "@peerbar/p2pdma";
+import { type ClassName, classNames } from "./kinds.js";
 
 /** Device classes by the names people use, as tests on the 24-bit class code. */
-const classes = {
-  gpu: (code: number) => code >>> 16 === 0x03 || code >>> 16 === 0x12,
-  nic: (code: number) => code >>> 16 === 0x02,
-  nvme: (code: number) => code >>> 8 === 0x0108,
-  storage: (code: number) => code >>> 16 === 0x01,
-  bridge: (code: number) => code >>> 16 === 0x06,
-} as const;
-type ClassName = keyof typeof classes;
-
-/** Names accepted by `--class`. */
-export const classNames = Object.keys(classes) as readonly ClassName[];
+const classes: Readonly<Record<ClassName, (code: number) => boolean>> = {
+  gpu: (code) => code >>> 16 === 0x03 || code >>> 16 === 0x12,
+  nic: (code) => code >>> 16 === 0x02,
+  nvme: (code) => code >>> 8 === 0x0108,
+  storage: (code) => code >>> 16 === 0x01,
+  bridge: (code) => code >>> 16 === 0x06,
+};
 
 /** Whether a function is of a class; false where the input does not show its class code. */
 export function isOfClass(fn: PciFunctionInfo, name: ClassName): boolean {
@@ -22,8 +19,19 @@ export function isOfClass(fn: PciFunctionInfo, name: ClassName): boolean {
 export interface Selection {
   /** `gpu,nic,nvme`: any of them. */
   readonly class?: string | undefined;
-  /** As in lspci: `[[[domain]:]bus]:][slot][.[function]]`; each part may be left out or `*`. */
+  /** As in lspci: `[[[domain]:]bus]:][slot][.[function]]`, each part may be left out or `*`; or a device name. Several with commas. */
   readonly slot?: string | undefined;
+  /** As in lspci: `[vendor]:[device][:class[:prog-if]]`. */
+  readonly device?: string | undefined;
+}
+
+type Test = (fn: PciFunctionInfo) => boolean;
+
+/** Whether any selector was given. */
+export function isNarrowed(selection: Selection): boolean {
+  return (
+    selection.class !== undefined || selection.slot !== undefined || selection.device !== undefined
+  );
 }
 
 /**
@@ -32,42 +40,87 @@ export interface Selection {
  * @throws DmaBufError EINVAL for a class or selector that means nothing, ENODEV where nothing matches.
  */
 export function select(topology: PciTopology, selection: Selection): readonly PciFunctionInfo[] {
-  const names = selection.class?.split(",").map((name) => name.trim());
-  const unknown = names?.find((name) => !(name in classes));
-  if (unknown !== undefined) {
-    throw new DmaBufError("EINVAL", "--class", `no class "${unknown}"`, {
-      hint: `use one or more of ${classNames.join(",")}`,
-    });
-  }
-  const fits = selection.slot === undefined ? () => true : slotFilter(selection.slot);
-  const chosen = topology
-    .endpoints()
-    .filter((fn) => fits(fn) && (names?.some((name) => isOfClass(fn, name as ClassName)) ?? true));
+  const tests = selectorTests(topology, selection);
+  const chosen = topology.endpoints().filter((fn) => tests.every((test) => test(fn)));
   if (chosen.length === 0) {
-    throw new DmaBufError("ENODEV", "select", `no endpoint of ${topology.source.name} matches`, {
-      hint: "widen -s or --class; without them every endpoint is taken",
-    });
+    const given = [selection.slot, selection.device, selection.class].filter((text) => text);
+    throw new DmaBufError(
+      "ENODEV",
+      "select",
+      `no endpoint of ${topology.source.name} matches ${given.join(" ")}`.trimEnd(),
+      { hint: "widen -s, -d or --class; without them every endpoint is taken" },
+    );
   }
   return chosen;
 }
 
-function slotFilter(text: string): (fn: PciFunctionInfo) => boolean {
+/** One test a kind of selector: a function has to pass them all. Errors as {@link select}. */
+export function selectorTests(topology: PciTopology, selection: Selection): readonly Test[] {
+  const tests: Test[] = [];
+  if (selection.slot !== undefined) {
+    const any = parts(selection.slot).map((text) => slotTest(topology, text));
+    tests.push((fn) => any.some((test) => test(fn)));
+  }
+  if (selection.device !== undefined) {
+    const any = parts(selection.device).map(idTest);
+    tests.push((fn) => any.some((test) => test(fn)));
+  }
+  if (selection.class !== undefined) {
+    const names = parts(selection.class).map(classOf);
+    tests.push((fn) => names.some((name) => isOfClass(fn, name)));
+  }
+  return tests;
+}
+
+function parts(text: string): string[] {
+  return text.split(",").map((part) => part.trim());
+}
+
+function classOf(text: string): ClassName {
+  const name = classNames.find((candidate) => candidate === text);
+  if (name !== undefined) return name;
+  throw new DmaBufError("EINVAL", "--class", `no class "${text}"`, {
+    hint: `use one or more of ${classNames.join(",")}`,
+  });
+}
+
+function slotTest(topology: PciTopology, text: string): Test {
+  const named = topology.functions.filter((fn) => fn.deviceNames.includes(text));
+  if (named.length > 0) return (fn) => named.includes(fn);
   const match = /^(?:(?:([0-9a-f]*|\*):)?([0-9a-f]*|\*):)?([0-9a-f]*|\*)(?:\.([0-7]?|\*))?$/i.exec(
     text,
   );
-  if (match === null) {
-    throw new DmaBufError("EINVAL", "-s", `"${text}" is no selector`, {
+  if (match === null || text === "") {
+    throw new DmaBufError("EINVAL", "-s", `"${text}" is no selector and no device name here`, {
       hint: "write it as lspci takes it: [[domain]:bus:][slot][.function], such as 3b: or 3b:00.0",
     });
   }
-  const [domain, bus, slot, fn] = match
-    .slice(1)
-    .map((part: string | undefined) =>
-      part === undefined || part === "" || part === "*" ? undefined : Number.parseInt(part, 16),
-    );
+  const [domain, bus, slot, fn] = match.slice(1).map(hexOrAny);
   return (info) =>
     (domain === undefined || info.domain === domain) &&
     (bus === undefined || info.bus === bus) &&
     (slot === undefined || info.slot === slot) &&
     (fn === undefined || info.fn === fn);
+}
+
+function idTest(text: string): Test {
+  const match =
+    /^([0-9a-f]{0,4}|\*):([0-9a-f]{0,4}|\*)(?::([0-9a-f]{0,4}|\*)(?::([0-9a-f]{0,2}|\*))?)?$/i.exec(
+      text,
+    );
+  if (match === null) {
+    throw new DmaBufError("EINVAL", "-d", `"${text}" is no ID selector`, {
+      hint: "write it as lspci takes it: [vendor]:[device][:class[:prog-if]], such as 10de: or 15b3:101e or ::0302",
+    });
+  }
+  const [vendor, device, code, interfaceCode] = match.slice(1).map(hexOrAny);
+  return (fn) =>
+    (vendor === undefined || fn.vendorId === vendor) &&
+    (device === undefined || fn.deviceId === device) &&
+    (code === undefined || (fn.classCode ?? -1) >>> 8 === code) &&
+    (interfaceCode === undefined || ((fn.classCode ?? -1) & 0xff) === interfaceCode);
+}
+
+function hexOrAny(part: string | undefined): number | undefined {
+  return part === undefined || part === "" || part === "*" ? undefined : Number.parseInt(part, 16);
 }

@@ -1,18 +1,7 @@
 import { DmaBufError } from "@peerbar/core";
 import { type CpuKind, inferCpu, type PciTopology, parseTopology } from "@peerbar/p2pdma";
 import { liveTopology, readTopology } from "@peerbar/p2pdma/node";
-
-/** CPU kinds `--cpu` takes. Only amd-zen changes an answer; the others are told apart for the reader (p2pdma R17). */
-export const cpuKinds = [
-  "amd-zen",
-  "intel",
-  "amd-old",
-  "hygon",
-  "arm",
-  "power",
-  "other",
-  "unknown",
-] as const satisfies readonly CpuKind[];
+import { cpuKinds } from "./kinds.js";
 
 /** Which machine a command speaks of, and what is assumed of its CPU. */
 export interface Subject {
@@ -55,7 +44,7 @@ function subjectOf(topology: PciTopology, cpu: CpuKind | undefined): Subject {
 }
 
 function parseCpu(text: string | undefined): CpuKind | undefined {
-  const kind = cpuKinds.find((name) => name === text);
+  const kind: CpuKind | undefined = cpuKinds.find((name) => name === text);
   if (text === undefined || kind !== undefined) return kind;
   throw new DmaBufError("EINVAL", "--cpu", `no CPU kind "${text}"`, {
     hint: `use one of ${cpuKinds.join(", ")}`,

@@ -17,10 +17,10 @@ import { describeFunction, pathText } from "../describe.js";
 import { type ExitCode, exit } from "../exit.js";
 import type { Io } from "../io.js";
 import { sourceJson } from "../json.js";
+import { pairJson } from "../pair-json.js";
 import { parseRange } from "../quantity.js";
 import { readShipped, readSubject, type Subject } from "../source.js";
 import { makeStyle } from "../style.js";
-import { pairJson } from "./matrix.js";
 
 export interface DemoOptions {
   readonly file?: string | undefined;

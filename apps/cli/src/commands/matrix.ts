@@ -1,120 +1,136 @@
-import { P2pdma, type P2pdmaDecision, type PciFunctionInfo } from "@peerbar/p2pdma";
+import { DmaBufError } from "@peerbar/core";
+import {
+  matrix as makeMatrix,
+  P2pdma,
+  type P2pdmaDecision,
+  type PairMatrix,
+  type PciFunctionInfo,
+} from "@peerbar/p2pdma";
+import { kindOf } from "../describe.js";
 import { type ExitCode, exit } from "../exit.js";
 import type { Io } from "../io.js";
 import { sourceJson } from "../json.js";
+import { colored, legend, marks } from "../mark.js";
+import { csvHeader, pairCsv, pairJson } from "../pair-json.js";
+import { PairTexts } from "../pair-texts.js";
 import { type Selection, select } from "../select.js";
 import { readSubject, type Subject } from "../source.js";
-import { makeStyle, type Style } from "../style.js";
+import { makeStyle } from "../style.js";
 
 export interface MatrixOptions extends Selection {
   readonly file?: string | undefined;
   readonly cpu?: string | undefined;
   readonly json?: boolean | undefined;
+  readonly csv?: boolean | undefined;
+  readonly dot?: boolean | undefined;
+}
+
+/** What every form of the output is made from. */
+interface Answers {
+  readonly subject: Subject;
+  readonly endpoints: readonly PciFunctionInfo[];
+  readonly pairs: PairMatrix;
 }
 
 /** `peerbar matrix`: the verdict of every ordered pair of endpoints, each with itself included. */
 export async function matrix(io: Io, options: MatrixOptions): Promise<ExitCode> {
+  const forms = (["json", "csv", "dot"] as const).filter((form) => options[form] === true);
+  if (forms.length > 1) {
+    throw new DmaBufError("EINVAL", "matrix", `--${forms.join(" and --")} exclude each other`, {
+      hint: "choose one form of output",
+    });
+  }
   const subject = await readSubject(options);
   const endpoints = select(subject.topology, options);
   const p2pdma = new P2pdma(subject.topology, { cpu: subject.cpu });
-  if (options.json === true) writeJson(io, subject, p2pdma, endpoints);
-  else writeTable(io, subject, p2pdma, endpoints);
+  const answers = { subject, endpoints, pairs: makeMatrix(p2pdma, endpoints) };
+  switch (forms[0]) {
+    case "json":
+      writeJson(io, answers);
+      break;
+    case "csv":
+      writeCsv(io, answers);
+      break;
+    case "dot":
+      (await import("../dot.js")).writeDot(io, subject.topology, endpoints, answers.pairs);
+      break;
+    case undefined:
+      writeTable(io, answers);
+  }
   return exit.ok;
 }
 
-/** What one pair is in JSON: the contract of `matrix --json`. */
-export function pairJson(decision: P2pdmaDecision): Record<string, unknown> {
-  const { provider, client, mapType, possible, mapTypeAsShown, distance, acsRedirect } = decision;
-  return {
-    provider,
-    client,
-    mapType,
-    ...(possible === undefined ? {} : { possible, mapTypeAsShown }),
-    distance,
-    acsRedirect,
-    ...(decision.acsUnknown === undefined ? {} : { acsUnknown: decision.acsUnknown }),
-    ...(decision.hostBridgeUnknown === true ? { hostBridgeUnknown: true } : {}),
-    ...(decision.cpuUnknown === true ? { cpuUnknown: true } : {}),
-    reason: decision.reason,
-    rule: decision.rule,
-  };
-}
-
-function writeJson(
-  io: Io,
-  subject: Subject,
-  p2pdma: P2pdma,
-  endpoints: readonly PciFunctionInfo[],
-): void {
+function writeJson(io: Io, answers: Answers): void {
+  const { subject } = answers;
   const head = JSON.stringify({
     schemaVersion: 1,
     source: sourceJson(subject),
     cpu: subject.cpu,
   });
   io.out(`${head.slice(0, -1)},"pairs":[\n`);
-  let first = true;
-  for (const provider of endpoints) {
-    // One write a row: a machine with 500 functions has a quarter of a million pairs.
-    const row = endpoints.map((client) =>
-      JSON.stringify(pairJson(p2pdma.decide(provider, client))),
-    );
-    io.out(`${first ? "" : ",\n"}${row.join(",\n")}`);
-    first = false;
-  }
+  const write = (decision: P2pdmaDecision): string => JSON.stringify(pairJson(decision));
+  writeRows(io, answers, write, ",\n", "");
   io.out("\n]}\n");
 }
 
-const marks = {
-  "bus-addr": "B",
-  "thru-host-bridge": "H",
-  "not-supported": "-",
-  unknown: "?",
-} as const;
+function writeCsv(io: Io, answers: Answers): void {
+  io.out(`${csvHeader}\n`);
+  writeRows(io, answers, pairCsv, "\n", "\n");
+}
 
-function writeTable(
+/** One write a row: a machine with 500 functions has a quarter of a million pairs. */
+function writeRows(
   io: Io,
-  subject: Subject,
-  p2pdma: P2pdma,
-  endpoints: readonly PciFunctionInfo[],
+  { subject, pairs }: Answers,
+  write: (decision: P2pdmaDecision) => string,
+  between: string,
+  end: string,
 ): void {
+  const texts = new PairTexts(subject.topology, pairs, write);
+  for (let row = 0; row < pairs.size; row += 1) {
+    io.out(`${row === 0 ? "" : between}${texts.row(row).join(between)}`);
+  }
+  io.out(end);
+}
+
+function writeTable(io: Io, { subject, endpoints, pairs }: Answers): void {
   const style = makeStyle(io.color);
   const cpu = subject.cpuEvidence === "" ? "not shown by the input" : subject.cpuEvidence;
   io.out(
     `${style.bold(subject.topology.source.name)}: ${String(endpoints.length)} endpoints, CPU ${subject.cpu} (${cpu})\n`,
   );
-  const labels = endpoints.map((fn) => fn.address);
-  const stub = Math.max(...labels.map((label) => label.length));
+  const kinds = endpoints.map((fn) => kindOf(fn) ?? "");
+  const kindWidth = Math.max(...kinds.map((kind) => kind.length));
+  const stub = Math.max(...endpoints.map((fn) => fn.address.length));
   const digits = String(endpoints.length).length;
-  const perBlock = Math.max(4, Math.floor((io.width - stub - digits - 4) / (digits + 1)));
+  const labelWidth = digits + 2 + stub + 1 + (kindWidth === 0 ? 0 : kindWidth + 1);
+  const perBlock = Math.max(4, Math.floor((io.width - labelWidth) / (digits + 1)));
   for (let from = 0; from < endpoints.length; from += perBlock) {
-    const columns = endpoints.slice(from, from + perBlock);
-    const numbers = columns.map((_, i) => String(from + i + 1).padStart(digits));
-    io.out(`\n${" ".repeat(stub + digits + 3)}${style.dim(numbers.join(" "))}\n`);
+    const to = Math.min(from + perBlock, endpoints.length);
+    const numbers = Array.from({ length: to - from }, (_, i) =>
+      String(from + i + 1).padStart(digits),
+    );
+    io.out(`\n${" ".repeat(labelWidth)}${style.dim(numbers.join(" "))}\n`);
     for (const [row, provider] of endpoints.entries()) {
-      const cells = columns.map((client) => {
-        const { mapType } = p2pdma.decide(provider, client);
-        return colored(style, mapType, marks[mapType].padStart(digits));
-      });
+      const cells: string[] = [];
+      for (let column = from; column < to; column += 1) {
+        const mapType = pairs.mapTypeAt(row, column);
+        cells.push(colored(style, mapType, marks[mapType].padStart(digits)));
+      }
       const number = style.dim(String(row + 1).padStart(digits));
-      io.out(`${number}  ${(labels[row] ?? "").padEnd(stub)} ${cells.join(" ")}\n`);
+      const kind = kindWidth === 0 ? "" : `${style.dim((kinds[row] ?? "").padEnd(kindWidth))} `;
+      io.out(`${number}  ${provider.address.padEnd(stub)} ${kind}${cells.join(" ")}\n`);
     }
   }
+  const sums = pairs.counts();
+  const total = (Object.keys(marks) as (keyof typeof marks)[])
+    .filter((mapType) => sums[mapType] > 0)
+    .map((mapType) => `${String(sums[mapType])} ${marks[mapType]}`);
   io.out(
     `\nRow: provider (whose BAR is reached). Column: client (who issues the DMA), by row number.\n` +
-      `B bus address, switch-local   H through the host bridge   - not supported   ? the input cannot tell\n` +
-      `For one pair and its reasons use --json with -s, or demo --provider BDF --client BDF.\n`,
+      `${legend}\n${String(pairs.size ** 2)} pairs: ${total.join(", ")}. For one pair and its reasons: peerbar why PROVIDER CLIENT\n`,
   );
-}
-
-function colored(style: Style, mapType: keyof typeof marks, text: string): string {
-  switch (mapType) {
-    case "bus-addr":
-      return style.good(text);
-    case "thru-host-bridge":
-      return style.accent(text);
-    case "not-supported":
-      return style.bad(text);
-    case "unknown":
-      return style.warn(text);
+  for (const sentence of subject.topology.source.missing) {
+    io.out(`${style.warn("not shown:")} ${sentence}\n`);
   }
 }

@@ -1,0 +1,104 @@
+import { hex } from "@peerbar/core";
+import { P2pdma, type P2pdmaDecision, type PathStep } from "@peerbar/p2pdma";
+import { acsJson } from "../acs-text.js";
+import { type Fix, fixesFor, reachableClients } from "../advice/fix.js";
+import { bottleneck } from "../advice/link.js";
+import { mappingOf, pathClass } from "../advice/place.js";
+import { type ExitCode, exit } from "../exit.js";
+import { hostBridgeJson } from "../function-json.js";
+import { glyphsFor } from "../glyphs.js";
+import type { Io } from "../io.js";
+import { sourceJson } from "../json.js";
+import { pairJson } from "../pair-json.js";
+import { readSubject, type Subject } from "../source.js";
+import { makeStyle } from "../style.js";
+import { writeExplanation } from "../why/explain.js";
+
+export interface WhyOptions {
+  readonly file?: string | undefined;
+  readonly cpu?: string | undefined;
+  readonly ascii?: boolean | undefined;
+  readonly json?: boolean | undefined;
+}
+
+/** Everything `why` tells of a pair. */
+export interface Account {
+  readonly subject: Subject;
+  readonly p2pdma: P2pdma;
+  readonly decision: P2pdmaDecision;
+  readonly fixes: readonly Fix[];
+  /** Other functions of the client's class that reach the provider switch-locally. */
+  readonly nearer: readonly string[];
+}
+
+/** `peerbar why PROVIDER CLIENT`: the answer for one ordered pair, explained. */
+export async function why(
+  io: Io,
+  options: WhyOptions,
+  provider: string,
+  client: string,
+): Promise<ExitCode> {
+  const subject = await readSubject(options);
+  const p2pdma = new P2pdma(subject.topology, { cpu: subject.cpu });
+  const decision = p2pdma.decide(provider, client);
+  const account: Account = {
+    subject,
+    p2pdma,
+    decision,
+    fixes: fixesFor(p2pdma, decision),
+    nearer: decision.mapType === "bus-addr" ? [] : reachableClients(p2pdma, decision),
+  };
+  if (options.json === true) io.out(`${JSON.stringify(accountJson(account), null, 1)}\n`);
+  else writeExplanation(io, makeStyle(io.color), glyphsFor(io, options.ascii), account);
+  if (decision.mapType === "unknown") return exit.unknown;
+  return decision.mapType === "not-supported" ? exit.no : exit.ok;
+}
+
+const answers = {
+  "bus-addr": "yes",
+  "thru-host-bridge": "yes",
+  "not-supported": "no",
+  unknown: "unknown",
+} as const;
+
+function accountJson({ subject, decision, fixes, nearer }: Account): Record<string, unknown> {
+  const { topology } = subject;
+  const provider = topology.at(decision.provider);
+  const client = topology.at(decision.client);
+  const step = (one: PathStep): Record<string, unknown> => ({
+    address: one.address,
+    portType: topology.get(one.address)?.portType,
+    acs: acsJson(one.acs),
+    redirects: one.redirects ?? null,
+  });
+  return {
+    schemaVersion: 1,
+    source: sourceJson(subject),
+    cpu: subject.cpu,
+    answer: answers[decision.mapType],
+    ...pairJson(decision),
+    commonAncestor: decision.commonAncestor ?? null,
+    providerPath: decision.upPath.map(step),
+    clientPath: decision.downPath.map(step),
+    hostBridges: decision.hostBridges.map(hostBridgeJson),
+    pathClass: pathClass(topology, decision) ?? null,
+    mapping: mappingOf(topology, decision),
+    bottleneck: bottleneck(topology, decision) ?? null,
+    numaNodes: { provider: provider.numaNode, client: client.numaNode },
+    iommuGroups: { provider: provider.iommuGroup, client: client.iommuGroup },
+    bars: provider.bars.flatMap((bar) =>
+      bar?.kind === "memory"
+        ? [
+            {
+              index: bar.index,
+              start: hex(bar.start),
+              busStart: hex(bar.busStart),
+              length: bar.length === undefined ? null : hex(bar.length),
+            },
+          ]
+        : [],
+    ),
+    fixes,
+    nearerClients: nearer,
+  };
+}

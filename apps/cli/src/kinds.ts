@@ -1,0 +1,19 @@
+/** CPU kinds `--cpu` takes. Only amd-zen changes an answer; the others are told apart for the reader (p2pdma R17). */
+export const cpuKinds = [
+  "amd-zen",
+  "intel",
+  "amd-old",
+  "hygon",
+  "arm",
+  "power",
+  "other",
+  "unknown",
+] as const;
+
+/** Names that `--class` takes. */
+export const classNames = ["gpu", "nic", "nvme", "storage", "bridge"] as const;
+export type ClassName = (typeof classNames)[number];
+
+/** Shells that completion is written for. */
+export const shells = ["bash", "zsh", "fish"] as const;
+export type Shell = (typeof shells)[number];

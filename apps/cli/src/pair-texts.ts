@@ -1,0 +1,115 @@
+import type { P2pdmaDecision, PairMatrix, PciTopology } from "@peerbar/p2pdma";
+import { judgeHostBridge } from "@peerbar/p2pdma";
+
+/** A pair's text with the provider's and the client's address taken out: text, address, text, ... */
+interface Template {
+  readonly texts: readonly string[];
+  /** Which address stands between two texts: true the provider's, false the client's. */
+  readonly isProvider: readonly boolean[];
+}
+
+/**
+ * The text of every pair of a matrix, a row at a time. Members of one class differ in nothing but their addresses, so the decision is
+ * written out once for each two classes and the addresses are put in: a quarter of a million pairs cost a few hundred decisions.
+ */
+export class PairTexts {
+  readonly #pairs: PairMatrix;
+  readonly #write: (decision: P2pdmaDecision) => string;
+  readonly #addresses: readonly string[];
+  /** Positions in the matrix by class, those first whose address stands in no other role in a text. */
+  readonly #membersOf: readonly (readonly number[])[];
+  readonly #isKey: readonly boolean[];
+  /** By two classes; null where each pair has to be written out by itself. */
+  readonly #templates = new Map<number, Template | null>();
+
+  /** @param write - text of one decision; it may name both functions any number of times */
+  constructor(
+    topology: PciTopology,
+    pairs: PairMatrix,
+    write: (decision: P2pdmaDecision) => string,
+  ) {
+    this.#pairs = pairs;
+    this.#write = write;
+    this.#addresses = Array.from(pairs.members, (index) => topology.at(index).address);
+    // A host bridge's key device is named in reasons whoever the pair is.
+    const keys = new Set(
+      topology.hostBridges.map((_, host) => judgeHostBridge(topology, host).key),
+    );
+    this.#isKey = this.#addresses.map((address) => keys.has(address));
+    const membersOf: number[][] = [];
+    for (const position of this.#addresses.keys()) {
+      const members = membersOf[pairs.classAt(position)] ?? [];
+      membersOf[pairs.classAt(position)] = members;
+      if (this.#isKey[position] === true) members.push(position);
+      else members.unshift(position);
+    }
+    this.#membersOf = membersOf;
+  }
+
+  /** Texts of the pairs of one provider, in the order of the members. */
+  row(row: number): string[] {
+    const provider = this.#addresses[row] ?? "";
+    const rowClass = this.#pairs.classAt(row);
+    // By the client's class: the texts that stand around the client's address.
+    const around: (readonly string[] | null | undefined)[] = [];
+    return this.#addresses.map((client, column) => {
+      const columnClass = this.#pairs.classAt(column);
+      let texts = around[columnClass];
+      if (texts === undefined) {
+        texts = withProvider(this.#template(rowClass, columnClass), provider);
+        around[columnClass] = texts;
+      }
+      if (texts === null || row === column) return this.#write(this.#pairs.decisionAt(row, column));
+      return texts.length === 2
+        ? `${texts[0] ?? ""}${client}${texts[1] ?? ""}`
+        : texts.join(client);
+    });
+  }
+
+  #template(rowClass: number, columnClass: number): Template | null {
+    const key = rowClass * this.#membersOf.length + columnClass;
+    let template = this.#templates.get(key);
+    if (template === undefined) {
+      template = this.#makeTemplate(rowClass, columnClass);
+      this.#templates.set(key, template);
+    }
+    return template;
+  }
+
+  #makeTemplate(rowClass: number, columnClass: number): Template | null {
+    const [row = -1] = this.#membersOf[rowClass] ?? [];
+    const columns = this.#membersOf[columnClass] ?? [];
+    const column = (row === columns[0] ? columns[1] : columns[0]) ?? -1;
+    if (row < 0 || column < 0 || this.#isKey[row] === true || this.#isKey[column] === true) {
+      return null;
+    }
+    const text = this.#write(this.#pairs.decisionAt(row, column));
+    return split(text, this.#addresses[row] ?? "", this.#addresses[column] ?? "");
+  }
+}
+
+function withProvider(template: Template | null, provider: string): readonly string[] | null {
+  if (template === null) return null;
+  const around = [template.texts[0] ?? ""];
+  for (const [i, isProvider] of template.isProvider.entries()) {
+    const text = template.texts[i + 1] ?? "";
+    if (isProvider) around.push(`${around.pop() ?? ""}${provider}${text}`);
+    else around.push(text);
+  }
+  return around;
+}
+
+function split(text: string, provider: string, client: string): Template {
+  // Not inside a longer address: domains may have more than four digits.
+  const pattern = new RegExp(`(?<![0-9a-f:])(?:${provider}|${client})(?![0-9])`, "g");
+  const texts: string[] = [];
+  const isProvider: boolean[] = [];
+  let from = 0;
+  for (const match of text.matchAll(pattern)) {
+    texts.push(text.slice(from, match.index));
+    isProvider.push(match[0] === provider);
+    from = match.index + match[0].length;
+  }
+  texts.push(text.slice(from));
+  return { texts, isProvider };
+}
