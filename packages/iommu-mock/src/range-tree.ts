@@ -2,6 +2,11 @@ import { grown } from "./table-nodes.js";
 
 /** Items of a leaf, children of an inner node. */
 const WIDTH = 32;
+/** Numbers kept for each leaf, and where. */
+const META = 4;
+const PREV = 1;
+const NEXT = 2;
+const UP = 3;
 /** Highest address: the anchor item that ends the space. */
 export const ANCHOR = 2 ** 52;
 /** A length that does not fit 32 bits, or is not whole, is in #long. */
@@ -20,12 +25,13 @@ export class RangeTree {
   #length = new Uint32Array(2 * WIDTH);
   /** Empty where the ranges carry no values. */
   #value: Uint32Array;
-  /** At least the largest hole below an item of the leaf: taking from a hole leaves it, a search in vain corrects it. */
-  #largest = new Float64Array(2);
-  #count = new Uint8Array(2);
-  #prev = new Uint32Array(2);
-  #next = new Uint32Array(2);
-  #up = new Uint32Array(2);
+  /**
+   * For each leaf, bounds: no hole below an item is larger than the first number, and none but the largest than the second. So a range that
+   * fills the largest hole needs no look at the others; a search in vain makes both exact.
+   */
+  #bound = new Float64Array(4);
+  /** Count of items, leaf before, leaf after and parent of each leaf, side by side for the cache's sake. */
+  #meta = new Uint32Array(2 * META);
   #leaves = 2;
   #freeLeaf = 0;
   // Inner nodes, numbered from 1. Of a node at height 1 the children are leaves.
@@ -48,8 +54,9 @@ export class RangeTree {
     this.#value = new Uint32Array(values ? 2 * WIDTH : 0);
     this.#low[WIDTH] = ANCHOR;
     this.#length[WIDTH] = 1;
-    this.#count[1] = 1;
-    this.#largest[1] = ANCHOR;
+    this.#meta[1 * META] = 1;
+    this.#bound[2] = ANCHOR;
+    this.#bound[3] = ANCHOR;
   }
 
   /** Low end of the item found last. */
@@ -72,7 +79,7 @@ export class RangeTree {
     this.#descend(address);
     const lows = this.#low;
     const base = this.#leaf * WIDTH;
-    let at = (this.#count[this.#leaf] ?? 0) - 1;
+    let at = (this.#meta[this.#leaf * META] ?? 0) - 1;
     while (at >= 0 && (lows[base + at] ?? 0) > address) at -= 1;
     if (at < 0) return false;
     this.#at = at;
@@ -84,12 +91,12 @@ export class RangeTree {
     this.#descend(address);
     const lows = this.#low;
     const base = this.#leaf * WIDTH;
-    const count = this.#count[this.#leaf] ?? 0;
+    const count = this.#meta[this.#leaf * META] ?? 0;
     let at = 0;
     while (at < count && (lows[base + at] ?? 0) < address) at += 1;
     if (at < count) this.#at = at;
     else {
-      this.#leaf = this.#next[this.#leaf] ?? 0;
+      this.#leaf = this.#meta[this.#leaf * META + NEXT] ?? 0;
       this.#at = 0;
     }
   }
@@ -109,7 +116,7 @@ export class RangeTree {
     this.#descend(low);
     const leaf = this.#leaf;
     const lows = this.#low;
-    const count = this.#count[leaf] ?? 0;
+    const count = this.#meta[leaf * META] ?? 0;
     let at = count;
     while (at > 0 && (lows[leaf * WIDTH + at - 1] ?? 0) > low) at -= 1;
     this.#at = at;
@@ -128,7 +135,7 @@ export class RangeTree {
   #insertAt(low: number, length: number, value: number): void {
     let leaf = this.#leaf;
     let at = this.#at;
-    if (this.#count[leaf] === WIDTH) {
+    if (this.#meta[leaf * META] === WIDTH) {
       // Ranges mostly arrive in descending or ascending order: the leaf left behind then stays nearly full.
       const keep = at <= 2 ? Math.max(1, at) : at >= WIDTH - 2 ? at - 1 : WIDTH / 2;
       const right = this.#splitLeaf(leaf, keep);
@@ -145,6 +152,18 @@ export class RangeTree {
     this.size += 1;
     this.#leaf = leaf;
     this.#at = at;
+    this.#lower(leaf, at, low, length);
+  }
+
+  /** After an insert: where it went into the largest hole, the second or what is left of the first is the largest now. */
+  #lower(leaf: number, at: number, low: number, length: number): void {
+    if (at + 1 >= (this.#meta[leaf * META] ?? 0)) return;
+    const below = low - this.#endBefore(leaf, at);
+    const above = (this.#low[leaf * WIDTH + at + 1] ?? 0) - low - length;
+    const second = this.#bound[leaf * 2 + 1] ?? 0;
+    if (below + length + above <= second) return;
+    this.#setLargest(leaf, Math.max(second, below, above));
+    this.#bound[leaf * 2 + 1] = Math.max(second, Math.min(below, above));
   }
 
   /** Removes the item found last. */
@@ -154,16 +173,16 @@ export class RangeTree {
     const lows = this.#low;
     const lengths = this.#length;
     const base = leaf * WIDTH;
-    const count = (this.#count[leaf] ?? 0) - 1;
+    const count = (this.#meta[leaf * META] ?? 0) - 1;
     if (lengths[base + at] === ESCAPE) this.#long.delete(lows[base + at] ?? 0);
     for (let i = base + at; i < base + count; i++) {
       lows[i] = lows[i + 1] ?? 0;
       lengths[i] = lengths[i + 1] ?? 0;
     }
     if (this.#value.length > 0) this.#value.copyWithin(base + at, base + at + 1, base + count + 1);
-    this.#count[leaf] = count;
+    this.#meta[leaf * META] = count;
     this.size -= 1;
-    const next = this.#next[leaf] ?? 0;
+    const next = this.#meta[leaf * META + NEXT] ?? 0;
     if (count === 0) {
       this.#dropLeaf(leaf);
       this.#raise(next, (this.#low[next * WIDTH] ?? 0) - this.#endBefore(next, 0));
@@ -183,10 +202,10 @@ export class RangeTree {
     for (;;) {
       const base = this.#scanDown(leaf, from, bound, low, size, align);
       if (base !== undefined) return base;
-      if (from + 1 === this.#count[leaf]) this.#refresh(leaf);
+      if (from + 1 === this.#meta[leaf * META]) this.#refresh(leaf);
       leaf = this.#leafBefore(leaf, size, low);
       if (leaf === 0) return -1;
-      from = (this.#count[leaf] ?? 0) - 1;
+      from = (this.#meta[leaf * META] ?? 0) - 1;
     }
   }
 
@@ -196,7 +215,7 @@ export class RangeTree {
     let leaf = this.#leaf;
     let from = this.#at;
     for (;;) {
-      const count = this.#count[leaf] ?? 0;
+      const count = this.#meta[leaf * META] ?? 0;
       for (let at = from; at < count; at++) {
         const start = Math.max(low, this.#endBefore(leaf, at));
         if (start >= bound) return -1;
@@ -212,9 +231,9 @@ export class RangeTree {
   }
 
   #slotAbove(): number {
-    return this.#at + 1 < (this.#count[this.#leaf] ?? 0)
+    return this.#at + 1 < (this.#meta[this.#leaf * META] ?? 0)
       ? this.#leaf * WIDTH + this.#at + 1
-      : (this.#next[this.#leaf] ?? 0) * WIDTH;
+      : (this.#meta[this.#leaf * META + NEXT] ?? 0) * WIDTH;
   }
 
   /** Looks at the holes below items `from` down to 0 of a leaf; -1 once `low` is reached. */
@@ -247,9 +266,9 @@ export class RangeTree {
   #endBefore(leaf: number, at: number): number {
     let slot = leaf * WIDTH + at - 1;
     if (at === 0) {
-      const prev = this.#prev[leaf] ?? 0;
+      const prev = this.#meta[leaf * META + PREV] ?? 0;
       if (prev === 0) return 0;
-      slot = prev * WIDTH + (this.#count[prev] ?? 0) - 1;
+      slot = prev * WIDTH + (this.#meta[prev * META] ?? 0) - 1;
     }
     return (this.#low[slot] ?? 0) + this.#lengthAt(slot);
   }
@@ -289,7 +308,7 @@ export class RangeTree {
   /** The nearest leaf below `leaf` with a hole of `size`; 0 where none is left above `low`. */
   #leafBefore(leaf: number, size: number, low: number): number {
     let node = leaf;
-    let up = this.#up[leaf] ?? 0;
+    let up = this.#meta[leaf * META + UP] ?? 0;
     for (let height = 1; up !== 0; height++) {
       const base = up * WIDTH;
       for (let i = this.#indexIn(up, node) - 1; i >= 0; i--) {
@@ -307,7 +326,7 @@ export class RangeTree {
   /** The nearest leaf above `leaf` with a hole of `size`, or 0. */
   #leafAfter(leaf: number, size: number): number {
     let node = leaf;
-    let up = this.#up[leaf] ?? 0;
+    let up = this.#meta[leaf * META + UP] ?? 0;
     for (let height = 1; up !== 0; height++) {
       const base = up * WIDTH;
       const count = this.#childCount[up] ?? 0;
@@ -345,10 +364,15 @@ export class RangeTree {
 
   /** A hole of the leaf has become as large as `gap`. */
   #raise(leaf: number, gap: number): void {
-    if (gap <= (this.#largest[leaf] ?? 0)) return;
-    this.#largest[leaf] = gap;
+    const largest = this.#bound[leaf * 2] ?? 0;
+    if (gap <= largest) {
+      if (gap > (this.#bound[leaf * 2 + 1] ?? 0)) this.#bound[leaf * 2 + 1] = gap;
+      return;
+    }
+    this.#bound[leaf * 2 + 1] = largest;
+    this.#bound[leaf * 2] = gap;
     let node = leaf;
-    for (let up = this.#up[leaf] ?? 0; up !== 0; up = this.#innerUp[up] ?? 0) {
+    for (let up = this.#meta[leaf * META + UP] ?? 0; up !== 0; up = this.#innerUp[up] ?? 0) {
       const slot = up * WIDTH + this.#indexIn(up, node);
       if ((this.#gap[slot] ?? 0) >= gap) return;
       this.#gap[slot] = gap;
@@ -356,22 +380,34 @@ export class RangeTree {
     }
   }
 
-  /** Recomputes the largest hole of a leaf and tells the nodes above, as far as it changes them. */
+  /** Makes the bounds of a leaf exact. */
   #refresh(leaf: number): void {
     const lows = this.#low;
     const lengths = this.#length;
-    let gap = 0;
+    let largest = 0;
+    let second = 0;
     let end = this.#endBefore(leaf, 0);
     const first = leaf * WIDTH;
-    for (let slot = first, past = first + (this.#count[leaf] ?? 0); slot < past; slot++) {
+    for (let slot = first, past = first + (this.#meta[leaf * META] ?? 0); slot < past; slot++) {
       const low = lows[slot] ?? 0;
-      if (low - end > gap) gap = low - end;
+      const gap = low - end;
+      if (gap > largest) {
+        second = largest;
+        largest = gap;
+      } else if (gap > second) second = gap;
       const length = lengths[slot] ?? 0;
       end = low + (length === ESCAPE ? this.#lengthAt(slot) : length);
     }
-    this.#largest[leaf] = gap;
+    this.#bound[leaf * 2 + 1] = second;
+    this.#setLargest(leaf, largest);
+  }
+
+  /** Tells the nodes above, as far as it changes them. */
+  #setLargest(leaf: number, largest: number): void {
+    this.#bound[leaf * 2] = largest;
+    let gap = largest;
     let node = leaf;
-    for (let up = this.#up[leaf] ?? 0; up !== 0; up = this.#innerUp[up] ?? 0) {
+    for (let up = this.#meta[leaf * META + UP] ?? 0; up !== 0; up = this.#innerUp[up] ?? 0) {
       const slot = up * WIDTH + this.#indexIn(up, node);
       if (this.#gap[slot] === gap) return;
       this.#gap[slot] = gap;
@@ -381,7 +417,7 @@ export class RangeTree {
   }
 
   #largestBelow(node: number, height: number): number {
-    return height === 0 ? (this.#largest[node] ?? 0) : this.#largestGap(node);
+    return height === 0 ? (this.#bound[node * 2] ?? 0) : this.#largestGap(node);
   }
 
   #largestGap(inner: number): number {
@@ -399,35 +435,35 @@ export class RangeTree {
     const lows = this.#low;
     const lengths = this.#length;
     const base = leaf * WIDTH;
-    const count = this.#count[leaf] ?? 0;
+    const count = this.#meta[leaf * META] ?? 0;
     for (let i = base + count; i > base + at; i--) {
       lows[i] = lows[i - 1] ?? 0;
       lengths[i] = lengths[i - 1] ?? 0;
     }
     if (this.#value.length > 0) this.#value.copyWithin(base + at + 1, base + at, base + count);
-    this.#count[leaf] = count + 1;
+    this.#meta[leaf * META] = count + 1;
   }
 
   /** Moves the items from `keep` on to a new leaf on the right. */
   #splitLeaf(leaf: number, keep: number): number {
     const right = this.#takeLeaf();
-    const count = this.#count[leaf] ?? 0;
+    const count = this.#meta[leaf * META] ?? 0;
     this.#low.copyWithin(right * WIDTH, leaf * WIDTH + keep, leaf * WIDTH + count);
     this.#length.copyWithin(right * WIDTH, leaf * WIDTH + keep, leaf * WIDTH + count);
     if (this.#value.length > 0) {
       this.#value.copyWithin(right * WIDTH, leaf * WIDTH + keep, leaf * WIDTH + count);
     }
-    this.#count[leaf] = keep;
-    this.#count[right] = count - keep;
-    const next = this.#next[leaf] ?? 0;
-    this.#next[right] = next;
-    this.#prev[right] = leaf;
-    this.#next[leaf] = right;
-    if (next !== 0) this.#prev[next] = right;
-    this.#largest[right] = this.#largest[leaf] ?? 0;
-    const up = this.#up[leaf] ?? 0;
+    this.#meta[leaf * META] = keep;
+    this.#meta[right * META] = count - keep;
+    const next = this.#meta[leaf * META + NEXT] ?? 0;
+    this.#meta[right * META + NEXT] = next;
+    this.#meta[right * META + PREV] = leaf;
+    this.#meta[leaf * META + NEXT] = right;
+    if (next !== 0) this.#meta[next * META + PREV] = right;
+    this.#bound.copyWithin(right * 2, leaf * 2, leaf * 2 + 2);
+    const up = this.#meta[leaf * META + UP] ?? 0;
     const parent = this.#adopt(up, leaf, right, this.#low[right * WIDTH] ?? 0, 0);
-    this.#up[right] = parent;
+    this.#meta[right * META + UP] = parent;
     return right;
   }
 
@@ -493,36 +529,40 @@ export class RangeTree {
   }
 
   #setUp(child: number, height: number, up: number): void {
-    if (height === 0) this.#up[child] = up;
+    if (height === 0) this.#meta[child * META + UP] = up;
     else this.#innerUp[child] = up;
   }
 
   /** Appends the next leaf's items where both share a parent and fit comfortably. */
   #mergeNext(leaf: number): boolean {
-    const next = this.#next[leaf] ?? 0;
-    const count = this.#count[leaf] ?? 0;
-    const more = this.#count[next] ?? 0;
-    if (next === 0 || this.#up[next] !== this.#up[leaf] || count + more > (WIDTH * 3) / 4) {
+    const next = this.#meta[leaf * META + NEXT] ?? 0;
+    const count = this.#meta[leaf * META] ?? 0;
+    const more = this.#meta[next * META] ?? 0;
+    if (
+      next === 0 ||
+      this.#meta[next * META + UP] !== this.#meta[leaf * META + UP] ||
+      count + more > (WIDTH * 3) / 4
+    ) {
       return false;
     }
     const to = leaf * WIDTH + count;
     this.#low.copyWithin(to, next * WIDTH, next * WIDTH + more);
     this.#length.copyWithin(to, next * WIDTH, next * WIDTH + more);
     if (this.#value.length > 0) this.#value.copyWithin(to, next * WIDTH, next * WIDTH + more);
-    this.#count[leaf] = count + more;
+    this.#meta[leaf * META] = count + more;
     this.#dropLeaf(next);
     return true;
   }
 
   #dropLeaf(leaf: number): void {
-    const prev = this.#prev[leaf] ?? 0;
-    const next = this.#next[leaf] ?? 0;
-    if (prev !== 0) this.#next[prev] = next;
-    if (next !== 0) this.#prev[next] = prev;
-    const up = this.#up[leaf] ?? 0;
-    this.#count[leaf] = 0;
-    this.#up[leaf] = 0;
-    this.#next[leaf] = this.#freeLeaf;
+    const prev = this.#meta[leaf * META + PREV] ?? 0;
+    const next = this.#meta[leaf * META + NEXT] ?? 0;
+    if (prev !== 0) this.#meta[prev * META + NEXT] = next;
+    if (next !== 0) this.#meta[next * META + PREV] = prev;
+    const up = this.#meta[leaf * META + UP] ?? 0;
+    this.#meta[leaf * META] = 0;
+    this.#meta[leaf * META + UP] = 0;
+    this.#meta[leaf * META + NEXT] = this.#freeLeaf;
     this.#freeLeaf = leaf;
     this.#orphan(up, leaf);
   }
@@ -558,10 +598,10 @@ export class RangeTree {
   #takeLeaf(): number {
     const leaf = this.#freeLeaf;
     if (leaf !== 0) {
-      this.#freeLeaf = this.#next[leaf] ?? 0;
+      this.#freeLeaf = this.#meta[leaf * META + NEXT] ?? 0;
       return leaf;
     }
-    if (this.#leaves === this.#count.length) this.#growLeaves();
+    if (this.#leaves * META === this.#meta.length) this.#growLeaves();
     return this.#leaves++;
   }
 
@@ -572,11 +612,8 @@ export class RangeTree {
     if (this.#value.length > 0) {
       this.#value = enlarge(this.#value, new Uint32Array(nodes * WIDTH));
     }
-    this.#largest = enlarge(this.#largest, new Float64Array(nodes));
-    this.#count = enlarge(this.#count, new Uint8Array(nodes));
-    this.#prev = enlarge(this.#prev, new Uint32Array(nodes));
-    this.#next = enlarge(this.#next, new Uint32Array(nodes));
-    this.#up = enlarge(this.#up, new Uint32Array(nodes));
+    this.#bound = enlarge(this.#bound, new Float64Array(nodes * 2));
+    this.#meta = enlarge(this.#meta, new Uint32Array(nodes * META));
   }
 
   #takeInner(): number {
