@@ -4,7 +4,10 @@ import { AcquireContext, MicrotaskScheduler, Reservation } from "../src/index.js
 import { errorOf, rejectionOf, settle } from "./fixtures/expect-error.js";
 
 function reservations(count: number, scheduler = new MicrotaskScheduler()): Reservation[] {
-  return Array.from({ length: count }, (_, i) => new Reservation({ name: `r${String(i)}`, scheduler }));
+  return Array.from(
+    { length: count },
+    (_, i) => new Reservation({ name: `r${String(i)}`, scheduler }),
+  );
 }
 
 function pair(): [Reservation, Reservation] {
@@ -99,30 +102,37 @@ describe("an acquire context", () => {
   });
 
   it("lets every task through, for any sets of reservations in any order (dma-buf R40)", async () => {
-    const wanted = fc.array(fc.uniqueArray(fc.nat(4), { minLength: 1 }), { minLength: 2, maxLength: 6 });
+    const wanted = fc.array(fc.uniqueArray(fc.nat(4), { minLength: 1 }), {
+      minLength: 2,
+      maxLength: 6,
+    });
     await fc.assert(
-      fc.asyncProperty(wanted, fc.array(fc.nat(3), { minLength: 6, maxLength: 6 }), async (sets, naps) => {
-        const all = reservations(5);
-        const inside = new Set<Reservation>();
-        let finished = 0;
-        const tasks = sets.map(async (set, index) => {
-          const mine = set.map((i) => all[i]).filter((one) => one !== undefined);
-          const context = new AcquireContext(all[0]?.scheduler);
-          for (let nap = naps[index] ?? 0; nap > 0; nap--) await Promise.resolve();
-          await context.lockAll(mine);
-          for (const one of mine) {
-            expect(inside.has(one)).toBe(false);
-            inside.add(one);
-          }
-          await settle();
-          for (const one of mine) inside.delete(one);
-          context.release();
-          finished += 1;
-        });
-        await Promise.all(tasks);
-        expect(finished).toBe(sets.length);
-        expect(all.some((one) => one.isLocked)).toBe(false);
-      }),
+      fc.asyncProperty(
+        wanted,
+        fc.array(fc.nat(3), { minLength: 6, maxLength: 6 }),
+        async (sets, naps) => {
+          const all = reservations(5);
+          const inside = new Set<Reservation>();
+          let finished = 0;
+          const tasks = sets.map(async (set, index) => {
+            const mine = set.map((i) => all[i]).filter((one) => one !== undefined);
+            const context = new AcquireContext(all[0]?.scheduler);
+            for (let nap = naps[index] ?? 0; nap > 0; nap--) await Promise.resolve();
+            await context.lockAll(mine);
+            for (const one of mine) {
+              expect(inside.has(one)).toBe(false);
+              inside.add(one);
+            }
+            await settle();
+            for (const one of mine) inside.delete(one);
+            context.release();
+            finished += 1;
+          });
+          await Promise.all(tasks);
+          expect(finished).toBe(sets.length);
+          expect(all.some((one) => one.isLocked)).toBe(false);
+        },
+      ),
       { numRuns: 300 },
     );
   });

@@ -83,9 +83,9 @@ describe("a device fence", () => {
     abort.abort();
     scheduler.advance(9);
     const ended = await Promise.allSettled(waits);
-    expect(ended.map((one) => (one.status === "fulfilled" ? "ok" : (one.reason as DmaBufError).code))).toEqual(
-      ["ok", "EINTR", "ETIMEDOUT"],
-    );
+    expect(
+      ended.map((one) => (one.status === "fulfilled" ? "ok" : (one.reason as DmaBufError).code)),
+    ).toEqual(["ok", "EINTR", "ETIMEDOUT"]);
   });
 });
 

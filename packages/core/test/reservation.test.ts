@@ -81,7 +81,9 @@ describe("fences of a reservation", () => {
     reservation.reserveFences(held, 1);
     reservation.reserveFences(held, 1);
     reservation.addFence(held, other.next(), "read");
-    expect(errorOf(() => reservation.addFence(held, new FenceContext(3, "c").next(), "read"))).toEqual(refused);
+    expect(
+      errorOf(() => reservation.addFence(held, new FenceContext(3, "c").next(), "read")),
+    ).toEqual(refused);
     reservation.reserveFences(held, 1);
     held.release();
     held = reservation.lockNow();
@@ -244,7 +246,11 @@ describe("waiting for a reservation's fences", () => {
     const reservation = new Reservation({ scheduler });
     const held = reservation.lockNow();
     reservation.reserveFences(held, 1);
-    reservation.addFence(held, new FenceContext(1, "elsewhere", new MicrotaskScheduler()).next(), "kernel");
+    reservation.addFence(
+      held,
+      new FenceContext(1, "elsewhere", new MicrotaskScheduler()).next(),
+      "kernel",
+    );
     held.release();
     const wait = reservation.wait("kernel", { deadlineUs: 5 });
     scheduler.advance(5);
