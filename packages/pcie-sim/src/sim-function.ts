@@ -57,6 +57,8 @@ export class SimFunction implements PciFunction {
   /** The DMA API of the function: the IOMMU's, or direct (dma-iova R2). */
   readonly dma: DmaMapper;
   readonly engine: SimDmaEngine;
+  /** What the machine waits with: device models wait with it too. */
+  readonly scheduler: Scheduler;
   /** At most one device model: called when a reset or removal makes the device forget. */
   onReset: (() => void) | undefined;
   readonly #parts: FunctionParts;
@@ -75,6 +77,7 @@ export class SimFunction implements PciFunction {
     this.dmaMask = parts.dmaMask;
     this.dma = parts.dma;
     this.engine = parts.engine;
+    this.scheduler = parts.scheduler;
     this.#refresh();
   }
 
@@ -149,7 +152,7 @@ export class SimFunction implements PciFunction {
     const saved = this.wakeAndSave();
     this.beginReset();
     try {
-      await this.#parts.scheduler.yield({ kind: "latency", on: `${this.name} reset` });
+      await this.scheduler.yield({ kind: "latency", on: `${this.name} reset` });
     } finally {
       this.endReset(saved);
     }

@@ -254,6 +254,32 @@ describe("through the root complex", () => {
   });
 });
 
+describe("two host bridges with the same bus addresses", () => {
+  it("are told apart by CPU address, and a peer's bus address never leaves its own bridge", () => {
+    const bus = 0x8000_0000n;
+    const device = (root: string, below: string, start: bigint) => ({
+      at: root,
+      type: "root-port" as const,
+      children: [{ at: below, bars: [bar(MIB, start, bus)] }],
+    });
+    const machine = Machine.from(
+      topologyOf(
+        [device("0000:00:01.0", "0000:01:00.0", 0x60_0000_0000n)],
+        [device("0000:80:01.0", "0000:81:00.0", 0x70_0000_0000n)],
+      ),
+    );
+    expect(machine.notes).toEqual([]);
+    const [near, far] = ["0000:01:00.0", "0000:81:00.0"].map((at) => machine.function(at));
+    expect([near?.bar(0).busStart, far?.bar(0).busStart]).toEqual([bus, bus]);
+    expect(near?.engine.writeNow(busAddr(0x70_0000_0000n), HELLO).status).toBe("ok");
+    expect(far?.bar(0).peek(0, HELLO.length)).toEqual(HELLO);
+    expect(near?.bar(0).dirtyPages()).toEqual([]);
+    expect(near?.engine.writeNow(busAddr(bus), HELLO).status).toBe("ok");
+    expect(near?.bar(0).peek(0, HELLO.length)).toEqual(HELLO);
+    expect(far?.bar(0).dirtyPages()).toEqual([0]);
+  });
+});
+
 describe("a host bridge that translates addresses", () => {
   const offset = 0x1_0000_0000n;
   const topology = () =>

@@ -1,10 +1,4 @@
-import {
-  busAddr,
-  type DmaAddr,
-  DmaBufError,
-  defaultScheduler,
-  type Scheduler,
-} from "@peerbar/core";
+import { busAddr, type DmaAddr, DmaBufError } from "@peerbar/core";
 import type { SimBar } from "../bar.js";
 import type { SimFunction } from "../sim-function.js";
 import { WorkLoop } from "./work-loop.js";
@@ -72,13 +66,13 @@ export class Nic {
   #life = 0;
 
   /** @throws DmaBufError EINVAL where BAR 0 has no room for the doorbells; ENODEV where there is none. */
-  constructor(fn: SimFunction, scheduler: Scheduler = defaultScheduler) {
+  constructor(fn: SimFunction) {
     this.fn = fn;
     this.#bar = fn.bar(0);
     if (this.#bar.length < BigInt(DOORBELLS + DOORBELL_BYTES * MAX_QUEUES)) {
       throw new DmaBufError("EINVAL", "nic", `BAR 0 of ${fn.name} is smaller than 8 KiB`);
     }
-    this.#loop = new WorkLoop(scheduler, () => this.#next());
+    this.#loop = new WorkLoop(fn.name, fn.scheduler, () => this.#next());
     this.#bar.onWrite = (offset, length) => {
       this.#written(offset, offset + length);
     };

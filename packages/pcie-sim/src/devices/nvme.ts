@@ -1,11 +1,4 @@
-import {
-  busAddr,
-  type DmaAddr,
-  DmaBufError,
-  defaultScheduler,
-  PAGE_SIZE,
-  type Scheduler,
-} from "@peerbar/core";
+import { busAddr, type DmaAddr, DmaBufError, PAGE_SIZE } from "@peerbar/core";
 import type { SimBar } from "../bar.js";
 import type { SimFunction } from "../sim-function.js";
 import { SparseMemory } from "../sparse-memory.js";
@@ -35,7 +28,6 @@ const MAX_QUEUES = 64;
 export interface NvmeOptions {
   /** Blocks of the one namespace. Default 2^31: 1 TiB that costs only what is written. */
   readonly blocks?: number | undefined;
-  readonly scheduler?: Scheduler | undefined;
 }
 
 interface CompletionQueue {
@@ -82,7 +74,7 @@ export class NvmeController {
     }
     this.blocks = options.blocks ?? 2 ** 31;
     this.media = new SparseMemory(this.blocks * NVME_BLOCK);
-    this.#loop = new WorkLoop(options.scheduler ?? defaultScheduler, () => this.#next());
+    this.#loop = new WorkLoop(fn.name, fn.scheduler, () => this.#next());
     this.#bar.onWrite = (offset, length) => {
       this.#written(offset, length);
     };

@@ -1,14 +1,16 @@
-import type { Scheduler } from "@peerbar/core";
+import type { Scheduler, Waiter } from "@peerbar/core";
 
 /** Runs a device's work one item after the other, apart from whoever rang the doorbell. */
 export class WorkLoop {
   readonly #scheduler: Scheduler;
   readonly #next: () => Promise<boolean>;
-  readonly #idle: (() => void)[] = [];
+  readonly #name: string;
+  readonly #idle: Waiter[] = [];
   #running = false;
 
   /** @param next - does one item; false when there is none. Must not throw. */
-  constructor(scheduler: Scheduler, next: () => Promise<boolean>) {
+  constructor(name: string, scheduler: Scheduler, next: () => Promise<boolean>) {
+    this.#name = name;
     this.#scheduler = scheduler;
     this.#next = next;
   }
@@ -25,14 +27,14 @@ export class WorkLoop {
   /** Resolves when nothing is left to do. */
   idle(): Promise<void> {
     if (!this.#running) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#idle.push(resolve);
-    });
+    const waiter = this.#scheduler.park({ kind: "drain", on: this.#name });
+    this.#idle.push(waiter);
+    return waiter.promise;
   }
 
   async #run(): Promise<void> {
     while (await this.#next());
     this.#running = false;
-    for (const resolve of this.#idle.splice(0)) resolve();
+    for (const waiter of this.#idle.splice(0)) waiter.wake();
   }
 }
