@@ -137,8 +137,9 @@ export function interrupted(
   for (const { list } of gates) {
     for (const buffer of list.buffers) {
       if (!buffer.revoked) continue;
-      const left = buffer.drained ? "" : ` (${String(buffer.mappings)} mappings left)`;
-      revoked.push(`${buffer.dmabuf.label}${left}`);
+      const { drained, mappings, dmabuf } = buffer;
+      const left = `${String(mappings)} ${mappings === 1 ? "mapping" : "mappings"} left`;
+      revoked.push(drained ? dmabuf.label : `${dmabuf.label} (${left})`);
     }
   }
   const names = revoked.length === 0 ? "none" : revoked.join(", ");

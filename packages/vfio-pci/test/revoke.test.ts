@@ -189,7 +189,7 @@ describe("giving up", () => {
     abort.abort();
     const error = await errorOf(() => reset);
     expect(error.code).toBe("EINTR");
-    expect(error.reason).toContain(`${buffer} (1 mappings left)`);
+    expect(error.reason).toContain(`${buffer} (1 mapping left)`);
     expect(fn.log).not.toContain("reset");
     expect(await refusal(() => importer.map())).toMatch(/^ENODEV/);
     expect(device.draining).toEqual([{ buffer, mappings: 1, fences: 0 }]);
