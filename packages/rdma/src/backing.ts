@@ -25,6 +25,8 @@ export interface BackingParams {
   readonly iova: bigint;
   readonly access: number;
   readonly profile: ProviderProfile;
+  /** Page sizes the device's table may use for this region, as a bitmap. */
+  readonly pageSizes: bigint;
   readonly scheduler: Scheduler;
   /** The hardware's part of an invalidation, before the mapping goes. Must not throw. */
   readonly onInvalidate: (why: "revoked" | "zapped") => void;
@@ -64,8 +66,8 @@ export abstract class Backing {
 
   /** Programs the hardware and returns the page size, in bytes. @throws DmaBufError the profile's errno where no page size fits (rdma-umem R36). */
   protected program(slice: ScatterSlice, code: "EINVAL" | "EOPNOTSUPP"): bigint {
-    const { offset, iova, length, profile } = this.params;
-    const pageSize = findBestPageSize(slice, offset, iova, length, profile.pageSizes);
+    const { offset, iova, length, profile, pageSizes } = this.params;
+    const pageSize = findBestPageSize(slice, offset, iova, length, pageSizes);
     if (pageSize === 0n) {
       throw new DmaBufError(
         code,

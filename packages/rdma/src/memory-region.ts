@@ -224,6 +224,10 @@ export class MemoryRegion implements AsyncDisposable {
       ...memory,
       device: this.#host.dmaDevice(this.mode),
       profile,
+      pageSizes:
+        this.mode === "data-direct"
+          ? belowLowestBit(profile.pageSizes, memory.iova)
+          : profile.pageSizes,
       scheduler,
       onInvalidate: (why) => {
         this.#onInvalidate(why);
@@ -257,6 +261,11 @@ export class MemoryRegion implements AsyncDisposable {
     }
     return this.#backing;
   }
+}
+
+/** A KSM table addresses pages by IOVA alone, so that none may be larger than the IOVA's alignment (rdma-umem R36). */
+function belowLowestBit(pageSizes: bigint, iova: bigint): bigint {
+  return iova === 0n ? pageSizes : pageSizes & (((iova & -iova) << 1n) - 1n);
 }
 
 /** The device's pages need offset and IOVA to agree below a page (rdma-umem R30). */

@@ -4,6 +4,7 @@ import { checkPageOffset, MemoryRegion, type MrHost } from "./memory-region.js";
 import type { MrOptions, MrRequest } from "./mr-request.js";
 import { QueuePair, type QueuePairOptions } from "./queue-pair.js";
 import type { RdmaDevice } from "./rdma-device.js";
+import { type RegMrAttributes, resolveRegMr } from "./reg-mr.js";
 
 /** A protection domain: regions and queue pairs work together only within one. */
 export class Pd {
@@ -73,6 +74,17 @@ export class Pd {
     return this.#register(() =>
       MemoryRegion.register(this.#host, this, buffer, request, mode, options),
     );
+  }
+
+  /**
+   * The REG_MR method, which takes a buffer or an address (rdma-umem R31).
+   *
+   * @throws DmaBufError EINVAL, EOPNOTSUPP for the attributes, then as {@link regDmaBufMr}.
+   */
+  async regMr(attributes: RegMrAttributes, options?: MrOptions): Promise<MemoryRegion> {
+    this.#assertOpen("rdma.regMr");
+    const { buffer, request } = resolveRegMr(attributes, this.#host.profile);
+    return this.regDmaBufMr(buffer, request, options);
   }
 
   /** A reliable connected queue pair. @throws DmaBufError EOPNOTSUPP where the device cannot master the bus. */

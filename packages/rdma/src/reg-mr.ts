@@ -1,0 +1,67 @@
+import { type DmaBuf, DmaBufError } from "@peerbar/core";
+import { MrAccess } from "./access.js";
+import type { MrRequest } from "./mr-request.js";
+import type { MrMode, ProviderProfile } from "./profile.js";
+
+/** Attributes of the REG_MR method. */
+export interface RegMrAttributes {
+  /** FD: wants `fdOffset`, forbids `addr`. */
+  readonly buffer?: DmaBuf | undefined;
+  /** FD_OFFSET: bytes from the start of the buffer. */
+  readonly fdOffset?: bigint | undefined;
+  /** ADDR: user memory instead of a buffer. This library has none. */
+  readonly addr?: bigint | undefined;
+  /** Bytes. */
+  readonly length: bigint;
+  readonly iova: bigint;
+  /** `MrAccess` bits, ON_DEMAND among them. */
+  readonly access: number;
+  /** DMA_HANDLE: steering hints, which many drivers refuse. */
+  readonly dmaHandle?: object | undefined;
+  readonly mode?: MrMode | undefined;
+}
+
+/**
+ * The checks of REG_MR that REG_DMABUF_MR does not have (rdma-umem R31).
+ *
+ * @throws DmaBufError EINVAL for a wrong set of attributes; EOPNOTSUPP for user memory, for a DMA handle the driver refuses, and for ON_DEMAND
+ *   of a region that does not page (R25).
+ */
+export function resolveRegMr(
+  attributes: RegMrAttributes,
+  profile: ProviderProfile,
+): { readonly buffer: DmaBuf; readonly request: MrRequest } {
+  const { buffer, fdOffset, addr, access, dmaHandle, ...rest } = attributes;
+  if ((access as number | undefined) === undefined) throw invalid("the access flags are missing");
+  if (buffer === undefined) {
+    if (addr === undefined || fdOffset !== undefined) {
+      throw invalid("without a buffer it wants addr and no fdOffset");
+    }
+    throw new DmaBufError("EOPNOTSUPP", "rdma.regMr", "there is no user memory here", {
+      hint: "export the memory as a dma-buf and pass it as buffer",
+      rule: "rdma-umem R31",
+    });
+  }
+  if (fdOffset === undefined || addr !== undefined) {
+    throw invalid("with a buffer it wants fdOffset and no addr");
+  }
+  if (dmaHandle !== undefined && !profile.takesDmaHandle) {
+    throw new DmaBufError("EOPNOTSUPP", "rdma.regMr", `${profile.name} takes no DMA handle`, {
+      rule: "rdma-umem R31",
+    });
+  }
+  const mode = rest.mode ?? profile.modes[0];
+  if ((access & MrAccess.ON_DEMAND) !== 0 && mode !== "dynamic") {
+    throw new DmaBufError("EOPNOTSUPP", "rdma.regMr", `ON_DEMAND of a ${mode ?? ""} region`, {
+      rule: "rdma-umem R25",
+    });
+  }
+  return {
+    buffer,
+    request: { ...rest, offset: fdOffset, access: access & ~MrAccess.ON_DEMAND },
+  };
+}
+
+function invalid(reason: string): DmaBufError {
+  return new DmaBufError("EINVAL", "rdma.regMr", reason, { rule: "rdma-umem R31" });
+}
