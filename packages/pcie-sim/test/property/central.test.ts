@@ -89,4 +89,21 @@ describe("a mapping made by the exporter's rules leads every byte to the right p
     },
     60_000,
   );
+
+  it.each(["block", "corrupt"] as const)(
+    "fails where host bridges %s what p2pdma trusts them with",
+    async (forwarding) => {
+      const result = await fc.check(
+        fc.asyncProperty(server, picks, async ({ topology }, list) => {
+          await run(topology, { mode: "dma", cpu: "amd-zen", forwarding }, list);
+        }),
+        { numRuns: 100 },
+      );
+      expect(result.failed).toBe(true);
+      expect(String(result.errorInstance)).toMatch(
+        forwarding === "block" ? "unsupported-request" : "bytes are in the wrong place",
+      );
+    },
+    60_000,
+  );
 });

@@ -17,7 +17,12 @@ import {
   type PciTopology,
 } from "@peerbar/p2pdma";
 import { VfioPci, type VfioPciDevice } from "@peerbar/vfio-pci";
-import { type BarLengths, Machine, type SimFunction } from "../../src/index.js";
+import {
+  type BarLengths,
+  type HostBridgeForwarding,
+  Machine,
+  type SimFunction,
+} from "../../src/index.js";
 
 export interface World {
   readonly topology: PciTopology;
@@ -39,12 +44,18 @@ export interface WorldOptions {
   readonly cpu?: CpuKind;
   readonly mutant?: Mutant;
   readonly barLengths?: BarLengths;
+  /** What host bridges do; forwarding is what p2pdma takes for granted where it says so. */
+  readonly forwarding?: HostBridgeForwarding;
 }
 
 export function makeWorld(topology: PciTopology, options: WorldOptions): World {
   const { mode, mutant = "none" } = options;
   const iommu = new MockIommu({ mode });
-  const machine = Machine.from(topology, { iommu, barLengths: options.barLengths });
+  const machine = Machine.from(topology, {
+    iommu,
+    barLengths: options.barLengths,
+    hostBridgeForwarding: options.forwarding,
+  });
   const cpu = options.cpu === undefined ? {} : { cpu: options.cpu };
   const p2pdma = new P2pdma(topology, cpu);
   if (mutant === "ignore-acs") {
