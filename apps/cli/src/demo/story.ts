@@ -350,7 +350,7 @@ function count(n: number, one: string, many: string): string {
 }
 
 /** 2097152n -> `2 MiB`. */
-export function size(bytes: bigint): string {
+function size(bytes: bigint): string {
   for (const [unit, name] of [
     [1n << 30n, "GiB"],
     [1n << 20n, "MiB"],
