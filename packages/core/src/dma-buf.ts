@@ -205,7 +205,7 @@ export class DmaBuf implements Disposable {
    *   holds the reservation.
    */
   attach(device: DmaDevice, importer?: ImporterOps): Attachment {
-    this.#assertLive("dmabuf.attach");
+    this.#assertOwned("dmabuf.attach");
     this.assertUnlocked("dmabuf.attach");
     if ((device as DmaDevice | null | undefined) == null) {
       throw new DmaBufError("EINVAL", "dmabuf.attach", "no device", { rule: "dma-buf R9" });
@@ -289,7 +289,7 @@ export class DmaBuf implements Disposable {
    * @throws DmaBufError EINVAL where the exporter offers no view; its errno otherwise; EBADF after release.
    */
   vmap(held: Held): CpuView {
-    this.#assertLive("dmabuf.vmap");
+    this.#assertOwned("dmabuf.vmap");
     this.reservation.assertHeld(held, "dmabuf.vmap");
     this.#vmaps ??= new VmapCounter();
     const view = this.#vmaps.map(this, held);
@@ -451,7 +451,8 @@ export class DmaBuf implements Disposable {
   }
 
   #put(): void {
-    if (this.#references === 1) this.#assertUnused();
+    // A poll's reference keeps the buffer, not its importers: it may go at any signal.
+    if (this.#references - this.armedPolls === 1) this.#assertUnused();
     this.#references -= 1;
     this.#count("put");
     if (this.#references > 0) return;
@@ -496,6 +497,13 @@ export class DmaBuf implements Disposable {
       throw new DmaBufError("EINVAL", operation, `no direction ${String(direction)}`, {
         rule: "dma-buf R41",
       });
+    }
+  }
+
+  /** Somebody other than a poll holds a reference: who attaches must have one. */
+  #assertOwned(operation: string): void {
+    if (this.#references === this.armedPolls) {
+      throw new DmaBufError("EBADF", operation, `nobody holds a reference to ${this.label}`);
     }
   }
 

@@ -220,7 +220,7 @@ describe("invalidate", () => {
     const seen: string[] = [];
     const attachment = made.attach(device("a"), importer(seen));
     locked(made, (held) => {
-      expect(made.invalidateMappings(held)).toBeUndefined();
+      made.invalidateMappings(held);
       attachment.pin(held);
       const table = attachment.map("bidirectional", held);
       made.invalidateMappings(held);

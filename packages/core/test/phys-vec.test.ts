@@ -79,18 +79,18 @@ describe("physical ranges to a DMA list", () => {
   });
 
   it("give back exactly what was taken, wherever it fails", () => {
-    const after = (translating: boolean, failAt: number): string[] => {
+    const logAfter = (translating: boolean, failAt: number): string[] => {
       const { device, log } = mapper({ translating, failAt });
       expect(
         errorOf(() => mapPhysVec(device, { kind: "host-bridge" }, two, "to-device"))?.code,
       ).toBe("ENOMEM");
       return log.slice(1);
     };
-    expect(after(true, 1)).toEqual(["free"]);
-    expect(after(true, 2)).toEqual(["link 0+8192", "unlink 0+8192", "free"]);
-    expect(after(true, 3)).toEqual(["link 0+8192", "link 8192+4096", "unlink 0+12288", "free"]);
-    expect(after(false, 1)).toEqual([]);
-    expect(after(false, 2)).toEqual(["map 16384", "unmap 16384+8192"]);
+    expect(logAfter(true, 1)).toEqual(["free"]);
+    expect(logAfter(true, 2)).toEqual(["link 0+8192", "unlink 0+8192", "free"]);
+    expect(logAfter(true, 3)).toEqual(["link 0+8192", "link 8192+4096", "unlink 0+12288", "free"]);
+    expect(logAfter(false, 1)).toEqual([]);
+    expect(logAfter(false, 2)).toEqual(["map 16384", "unmap 16384+8192"]);
   });
 
   it("take whole pages only, and ask nobody for anything else (dma-buf R23)", () => {

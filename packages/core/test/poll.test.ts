@@ -8,7 +8,7 @@ import {
   POLLOUT,
 } from "../src/index.js";
 import { errorOf, rejectionOf, settle } from "./fixtures/expect-error.js";
-import { buffer, locked } from "./fixtures/exporter.js";
+import { buffer, device, locked } from "./fixtures/exporter.js";
 
 const both = POLLIN | POLLOUT;
 
@@ -77,6 +77,19 @@ describe("poll", () => {
     await Promise.all(waits);
     expect(woken).toEqual([POLLIN, POLLIN, POLLOUT]);
     expect([made.armedPolls, made.references]).toEqual([0, 1]);
+  });
+
+  it("keeps the buffer but not its importers: who attaches needs a reference of its own (dma-buf R6, R48)", () => {
+    const { buffer: made } = buffer();
+    const fence = pending(made, "write");
+    made.poll(POLLIN);
+    const attachment = made.attach(device("a"));
+    expect(errorOf(() => made.close())?.rule).toBe("dma-buf R6");
+    attachment.detach();
+    made.close();
+    expect([made.references, errorOf(() => made.attach(device("b")))?.code]).toEqual([1, "EBADF"]);
+    fence.signal();
+    expect(made.released).toBe(true);
   });
 
   it("given up stays armed (dma-buf R48)", async () => {
