@@ -7,7 +7,12 @@ import {
   type ReservedRegion,
   type Scheduler,
 } from "@peerbar/core";
-import type { PciFunctionInfo, PortType } from "@peerbar/p2pdma";
+import {
+  formatPciAddress,
+  type HostBridgeInfo,
+  type PciFunctionInfo,
+  type PortType,
+} from "@peerbar/p2pdma";
 import { SimBar } from "./bar.js";
 import { buildConfig } from "./config/build-config.js";
 import { Cpu } from "./cpu.js";
@@ -107,7 +112,7 @@ function buildBuses(
   bars: readonly (readonly SimBar[])[],
 ): { readonly nodes: FabricNode[]; readonly roots: Bus[] } {
   const { functions, hostBridges } = topology;
-  const roots = hostBridges.map((_, index) => new Bus(undefined, index));
+  const roots = hostBridges.map((info, index) => new Bus(undefined, index, rootName(info)));
   const nodes: (FabricNode | undefined)[] = functions.map(() => undefined);
   const nodeOf = (index: number): FabricNode | undefined => {
     const info = functions[index];
@@ -117,10 +122,10 @@ function buildBuses(
     const above = nodeOf(info.parent);
     let bus = above?.below ?? roots[info.hostBridge];
     if (above !== undefined && above.below === undefined) {
-      bus = new Bus(above, info.hostBridge);
+      bus = new Bus(above, info.hostBridge, above.name);
       above.below = bus;
     }
-    bus ??= new Bus(undefined, info.hostBridge);
+    bus ??= new Bus(undefined, info.hostBridge, "pci?");
     const node = new FabricNode({
       name: info.address,
       portType: types[index] ?? "none",
@@ -137,6 +142,10 @@ function buildBuses(
     return node;
   };
   return { nodes: functions.flatMap((_, index) => nodeOf(index) ?? []), roots };
+}
+
+function rootName({ domain, bus }: HostBridgeInfo): string {
+  return `pci${formatPciAddress({ domain, bus, slot: 0, fn: 0 }).slice(0, -5)}`;
 }
 
 function ramRegions(ram: HostMemory): SystemRegion[] {

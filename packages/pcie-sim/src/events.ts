@@ -13,6 +13,8 @@ declare module "@peerbar/core" {
       readonly status: TransferStatus;
       /** Undefined where it failed. */
       readonly route: Route | undefined;
+      /** Ports and host bridges (`pci0000:3b`) on its way, in order: up, then down. Where it failed: as far as it came. */
+      readonly path: readonly string[];
       /** The completions of a peer read went through the host bridge (ACS completion redirect). */
       readonly completionRedirected: boolean;
       /** Function that answered, or `ram`; undefined where it failed. */

@@ -167,6 +167,7 @@ export class Transfer {
       length: status === DONE ? fabric.hit.length : length,
       status,
       route: status === DONE ? fabric.hit.route : undefined,
+      path: issued ? [...fabric.hit.path] : [],
       completionRedirected: status === DONE && fabric.hit.completionRedirected,
       target: status === DONE ? (fabric.hit.node?.name ?? "ram") : undefined,
     });

@@ -37,12 +37,16 @@ describe("below one switch", () => {
     expect(memory.peek(0x1ffa + HELLO.length, 1)[0]).toBe(0);
     expect(machine.dirty()).toEqual([{ where: `${GPU} BAR 2`, pages: [1, 2] }]);
     expect(events.map((event) => event.route)).toEqual(["peer"]);
+    expect(events[0]?.path).toEqual([NIC_PORT, GPU_PORT]);
   });
 
   it("request redirect at the port that the request enters sends it through the root complex", () => {
     const { gpu, nic, events } = build({ acs: acsBits.RR });
     expect(nic.engine.writeNow(gpu.bar(2).busStart, HELLO).status).toBe("ok");
     expect(events.map((event) => event.route)).toEqual(["host-bridge"]);
+    const up = [NIC_PORT, "0000:01:00.0", ROOT_PORT];
+    const down = [ROOT_PORT, "0000:01:00.0", GPU_PORT];
+    expect(events[0]?.path).toEqual([...up, "pci0000:00", ...down]);
     expect(gpu.bar(2).peek(0, HELLO.length)).toEqual(HELLO);
   });
 

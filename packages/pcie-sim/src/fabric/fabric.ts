@@ -38,6 +38,8 @@ export interface Hit {
   route: Route;
   /** The host bridge spoils what it forwards. */
   corrupt: boolean;
+  /** Bridges and host bridges that the request went through, in order. */
+  readonly path: string[];
   /** The answer to a peer's read goes up to the root complex and down again (ACS completion redirect). */
   completionRedirected: boolean;
 }
@@ -55,6 +57,7 @@ export class Fabric {
     length: 0,
     route: "peer",
     corrupt: false,
+    path: [],
     completionRedirected: false,
   };
   readonly #map: RangeTable<SystemRegion>;
@@ -76,6 +79,7 @@ export class Fabric {
     hit.route = "peer";
     hit.corrupt = false;
     hit.completionRedirected = false;
+    hit.path.length = 0;
     let child = request.from;
     let { bus } = child;
     let redirected = false;
@@ -92,6 +96,7 @@ export class Fabric {
         if (verdict === "violation") return "completer-abort";
         redirected = true;
       }
+      hit.path.push(bus.owner.name);
       const status = this.#ascend(bus.owner, request, pfn, byte, redirected);
       if (status !== "ok") return status;
       redirected = redirected || isInWindow(bus.owner, pfn, byte);
@@ -125,6 +130,7 @@ export class Fabric {
   cpuAccess(pfn: number, byte: number, length: number): boolean {
     this.hit.length = length;
     this.hit.corrupt = false;
+    this.hit.path.length = 0;
     return this.#system(pfn, byte, undefined) === "ok";
   }
 
@@ -150,6 +156,7 @@ export class Fabric {
   }
 
   #rootComplex(request: Request, root: Bus, pfn: number, byte: number): TransferStatus {
+    this.hit.path.push(root.name);
     const { port } = request.from;
     if (port === undefined || request.translated) return this.#system(pfn, byte, root);
     const pages = Math.ceil((byte + this.hit.length) / 4096);
@@ -178,6 +185,7 @@ export class Fabric {
       const policy = this.#forwarding(from.hostBridge, region.bus.hostBridge);
       if (policy === "block") return "unsupported-request";
       hit.corrupt = policy === "corrupt";
+      if (region.bus !== from) hit.path.push(region.bus.name);
     }
     hit.route = "host-bridge";
     const busPfn = pfn + region.busOffsetPages;
@@ -191,6 +199,7 @@ export class Fabric {
   #arrive(first: Claim, pfn: number, byte: number): TransferStatus {
     let claim = first;
     while (claim.bar === undefined) {
+      this.hit.path.push(claim.node.name);
       const table = claim.node.below?.table;
       const next = table?.find(pfn, byte);
       this.#clip(table?.run ?? Infinity);

@@ -15,10 +15,13 @@ export class Bus {
   readonly owner: FabricNode | undefined;
   /** Index of the host bridge at the top. */
   readonly hostBridge: number;
+  /** `pci0000:3b` for a root bus, as sysfs has it; the bridge's address for others. */
+  readonly name: string;
   readonly members: FabricNode[] = [];
   #table: RangeTable<Claim> | undefined;
 
-  constructor(owner: FabricNode | undefined, hostBridge: number) {
+  constructor(owner: FabricNode | undefined, hostBridge: number, name: string) {
+    this.name = name;
     this.owner = owner;
     this.hostBridge = hostBridge;
   }
