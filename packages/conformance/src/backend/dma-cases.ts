@@ -1,6 +1,12 @@
-import { type DmaDirection, type DmaMapper, iova, type IovaState, type PhysRange } from "@peerbar/core";
+import {
+  type DmaDirection,
+  type DmaMapper,
+  type IovaState,
+  iova,
+  type PhysRange,
+} from "@peerbar/core";
 import type { ConformanceCase } from "../case.js";
-import { check, ConformanceFailure, equal, expectErrno } from "../expect.js";
+import { ConformanceFailure, check, equal, expectErrno } from "../expect.js";
 import type { BackendCapability, BackendFixture } from "./fixture.js";
 import { BackendProbe } from "./probe.js";
 
@@ -203,7 +209,10 @@ const mapPhys: BackendCase = {
     equal(dma.space, "iova", "space of the mapper");
     const memory = fixture.memory(SIZE);
     const other = fixture.memory(SIZE);
-    const [first, second] = [dma.mapPhys(memory, "bidirectional"), dma.mapPhys(other, "bidirectional")];
+    const [first, second] = [
+      dma.mapPhys(memory, "bidirectional"),
+      dma.mapPhys(other, "bidirectional"),
+    ];
     device.expectReaches(first, memory, "first");
     device.expectReaches(second, other, "second");
     dma.unmapPhys(first, SIZE, "bidirectional");

@@ -9,7 +9,7 @@ import {
   type ReservedRegion,
   toPfn,
 } from "@peerbar/core";
-import { check, ConformanceFailure, equal } from "../expect.js";
+import { ConformanceFailure, check, equal } from "../expect.js";
 import type { BackendFixture } from "./fixture.js";
 
 /** A device behind the backend, with the questions that cases ask about its accesses. */
@@ -79,4 +79,3 @@ export function somewhere(space: AddressSpace, offset = 0n): Iova {
   const base = range.first < 0x10_0000n ? 0x10_0000n : range.first;
   return iova(((base + 0xfffffn) & ~0xfffffn) + offset);
 }
-

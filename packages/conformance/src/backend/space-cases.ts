@@ -50,7 +50,11 @@ const runningOffsets: BackendCase = {
       index === 0 ? (range?.start ?? 0n) + 0x2000n : (range?.start ?? 0n),
     );
     for (const [page, start] of expected.entries()) {
-      equal(device.target(mapping.iova + BigInt(page) * 0x1000n, true), start, `page ${String(page)}`);
+      equal(
+        device.target(mapping.iova + BigInt(page) * 0x1000n, true),
+        start,
+        `page ${String(page)}`,
+      );
     }
     device.expectBlocked(mapping.iova + 0x3000n, 0x1000n, "behind the slice");
     space[dispose]();
@@ -121,9 +125,13 @@ const reservedErrors: BackendCase = {
     );
     const memory = fixture.memory(SIZE);
     await expectErrno(() => mapRanges(space, [memory], { iova: msi.first }), "EINVAL", "map there");
-    await expectErrno(() => {
-      space.allow([{ first: msi.first, last: msi.last }]);
-    }, "EADDRINUSE", "allow over it");
+    await expectErrno(
+      () => {
+        space.allow([{ first: msi.first, last: msi.last }]);
+      },
+      "EADDRINUSE",
+      "allow over it",
+    );
     space[dispose]();
   },
 };
@@ -321,14 +329,22 @@ const freeDomain: BackendCase = {
     space.attach(b.device, space.allocDomain(b.device));
     const memory = fixture.memory(SIZE);
     const mapping = mapRanges(space, [memory]);
-    await expectErrno(() => {
-      space.freeDomain(domain);
-    }, "EBUSY", "free while attached");
+    await expectErrno(
+      () => {
+        space.freeDomain(domain);
+      },
+      "EBUSY",
+      "free while attached",
+    );
     space.detach(a.device);
     space.freeDomain(domain);
-    await expectErrno(() => {
-      space.freeDomain(domain);
-    }, "ENOENT", "free of what is gone");
+    await expectErrno(
+      () => {
+        space.freeDomain(domain);
+      },
+      "ENOENT",
+      "free of what is gone",
+    );
     b.expectReaches(mapping.iova, memory, "through the other domain");
     mapping.revoke();
     b.expectBlocked(mapping.iova, SIZE, "revoked after a domain was freed");

@@ -138,7 +138,7 @@ const offersRefusal: ExporterCase = {
     const { attachment } = new ScriptedImporter(buffer, device);
     const offers = buffer.ops.offers(attachment);
     const foreign = "conformance-unknown" as InterconnectName;
-    for (let i = 0; i < 3; i++) {
+    for (let i = 0; i < 6; i++) {
       const error = await expectErrno(
         () => attachment.negotiate([foreign]),
         "EOPNOTSUPP",

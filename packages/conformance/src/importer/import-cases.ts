@@ -1,4 +1,10 @@
-import { type DmaBuf, DmaBufError, FenceContext, type InterconnectName, type PhysRange } from "@peerbar/core";
+import {
+  type DmaBuf,
+  DmaBufError,
+  FenceContext,
+  type InterconnectName,
+  type PhysRange,
+} from "@peerbar/core";
 import type { ConformanceCase } from "../case.js";
 import { check, equal, expectErrno } from "../expect.js";
 import type { ImportedBuffer, ImporterCapability, ImporterFixture } from "./fixture.js";
@@ -212,14 +218,19 @@ function errorCase(
 
 const noCommonInterconnect: ImporterCase = {
   id: "error/no-common-interconnect",
-  title: "an exporter with nothing in common gives EOPNOTSUPP naming both lists, and nothing is left",
+  title:
+    "an exporter with nothing in common gives EOPNOTSUPP naming both lists, and nothing is left",
   rules: "iommufd M13, R22",
   async run(fixture) {
     const foreign = "conformance-unknown" as InterconnectName;
     const exporter = new WatchedExporter(fixture.memory, [foreign]);
     const buffer = exporter.export(SIZE);
     const before = exporter.held(buffer);
-    const error = await expectErrno(() => fixture.import(buffer, whole), "EOPNOTSUPP", "the import");
+    const error = await expectErrno(
+      () => fixture.import(buffer, whole),
+      "EOPNOTSUPP",
+      "the import",
+    );
     check(error.message.includes(foreign), `the exporter's list is missing: ${error.message}`);
     check(/\bsgt\b|\bphys\b|\bfd\b/.test(error.message), `the importer's is: ${error.message}`);
     equal(exporter.held(buffer), before, "held after the refusal");

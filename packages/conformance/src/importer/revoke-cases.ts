@@ -125,7 +125,8 @@ const pinnedStaysDead: ImporterCase = {
 
 const revokeDuringImport: ImporterCase = {
   id: "race/revoke-during-import",
-  title: "a revoke at any moment of an import ends in ENODEV or in an import that is told, never in a live mapping",
+  title:
+    "a revoke at any moment of an import ends in ENODEV or in an import that is told, never in a live mapping",
   rules: "dma-buf R13, R31, iommufd M14, rdma-umem R4, known-bugs B36, B37",
   needs: ["revocable"],
   async run(fixture, turns) {
@@ -142,7 +143,7 @@ const revokeDuringImport: ImporterCase = {
         if (imported.write !== undefined) await staysAway(fixture, buffer, imported);
         await imported.close();
       } else {
-        await expectErrno(() => Promise.reject(imported as Error), "ENODEV", "the import");
+        await expectErrno(() => Promise.reject(imported), "ENODEV", "the import");
       }
       equal(exporter.held(buffer), before, `held, revoked ${String(moment)} turns into the import`);
       buffer.close();
@@ -211,7 +212,9 @@ async function staysAway(
 
 /** All bytes of the buffer that are not zero, as text to compare. */
 function snapshot(fixture: ImporterFixture, buffer: DmaBuf): string {
-  const { ranges } = buffer.ops as unknown as { ranges: readonly { start: bigint; length: bigint }[] };
+  const { ranges } = buffer.ops as unknown as {
+    ranges: readonly { start: bigint; length: bigint }[];
+  };
   const found: string[] = [];
   for (const { start, length } of ranges) {
     const bytes = new Uint8Array(Number(length));
@@ -234,4 +237,3 @@ export const importerRevokeCases: readonly ImporterCase[] = [
   revokeDuringImport,
   revokeDuringClose,
 ];
-

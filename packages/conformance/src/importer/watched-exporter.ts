@@ -1,14 +1,14 @@
-import {
-  type Attachment,
-  type DmaBuf,
-  type DmaBufError,
-  type DmaDirection,
-  type Held,
-  type InterconnectName,
-  type Interconnects,
-  type OpenInterconnectName,
-  type PhysRange,
-  type ScatterTable,
+import type {
+  Attachment,
+  DmaBuf,
+  DmaBufError,
+  DmaDirection,
+  Held,
+  InterconnectName,
+  Interconnects,
+  OpenInterconnectName,
+  PhysRange,
+  ScatterTable,
 } from "@peerbar/core";
 import { MemoryBuffer, MemoryExporter } from "../reference/memory-exporter.js";
 import type { PhysicalMemory } from "../reference/physical-memory.js";

@@ -120,7 +120,7 @@ export class MemoryExporter {
 
 /** One buffer of a {@link MemoryExporter}: its operations and its state. */
 export class MemoryBuffer implements ExporterOps {
-  readonly name = "memory-exporter";
+  readonly name: string = "memory-exporter";
   readonly exporter: MemoryExporter;
   readonly ranges: readonly PhysRange[];
   /** Set once, right after export. */

@@ -5,8 +5,8 @@ import {
   DmaBufError,
   type DmaBufReference,
   type DmaDevice,
-  hex,
   type Held,
+  hex,
   type ImporterOps,
   type ScatterTable,
   type Slice,
@@ -59,7 +59,7 @@ export class SimpleImporter {
 
 /** One imported slice. */
 export class SimpleImport implements ImporterOps {
-  readonly allowPeer2Peer = true;
+  readonly allowPeer2Peer: boolean = true;
   readonly importer: SimpleImporter;
   readonly buffer: DmaBuf;
   readonly slice: Slice;

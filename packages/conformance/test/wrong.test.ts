@@ -1,0 +1,36 @@
+import {
+  backendCases,
+  type ConformanceCase,
+  exporterCases,
+  importerCases,
+  runSuite,
+  type Subject,
+} from "@peerbar/conformance";
+import { describe, expect, it } from "vitest";
+import { wrongBackends } from "./wrong/backends.js";
+import { wrongExporters } from "./wrong/exporters.js";
+import { wrongImporters } from "./wrong/importers.js";
+
+/** Every case has an implementation that is wrong in just that, and is the one case that fails on it. */
+function caughtByTheirCase<F, C extends string>(
+  name: string,
+  cases: readonly ConformanceCase<F, C>[],
+  wrong: Readonly<Record<string, Subject<F, C>>>,
+): void {
+  describe(`wrong ${name}`, () => {
+    it("there is one for each case", () => {
+      expect(Object.keys(wrong).sort()).toEqual(cases.map(({ id }) => id).sort());
+    });
+    for (const [id, subject] of Object.entries(wrong)) {
+      it(`${id} fails, and nothing else`, async () => {
+        const report = await runSuite(cases, subject);
+        const failed = report.cases.filter(({ status }) => status === "failed");
+        expect(failed.map((one) => one.id)).toEqual([id]);
+      });
+    }
+  });
+}
+
+caughtByTheirCase("exporters", exporterCases, wrongExporters);
+caughtByTheirCase("importers", importerCases, wrongImporters);
+caughtByTheirCase("backends", backendCases, wrongBackends);

@@ -1,0 +1,1 @@
+import type { BackendSubject } from "@peerbar/conformance"; export const wrongBackends: Readonly<Record<string, BackendSubject>> = {};

@@ -1,0 +1,1 @@
+import type { ImporterSubject } from "@peerbar/conformance"; export const wrongImporters: Readonly<Record<string, ImporterSubject>> = {};

@@ -1,0 +1,39 @@
+import { type BackendCapability, type BackendSubject, backendCases } from "@peerbar/conformance";
+import { PhysicalMemory } from "@peerbar/conformance/reference";
+import { registerSuite } from "@peerbar/conformance/vitest";
+import { MicrotaskScheduler } from "@peerbar/core";
+import { describe, it } from "vitest";
+import { type IommuMode, MockIommu, type PageTableFormatName } from "../src/index.js";
+
+function subject(
+  mode: IommuMode,
+  format: PageTableFormatName,
+  special: readonly BackendCapability[],
+): BackendSubject {
+  return {
+    role: "backend",
+    name: `iommu-mock, ${mode}, ${format}`,
+    capabilities: ["phys", "ports", "faults", ...special],
+    setup: () => {
+      const scheduler = new MicrotaskScheduler();
+      const iommu = new MockIommu({ mode, format, scheduler });
+      const memory = new PhysicalMemory();
+      return {
+        iommu,
+        connect: (client) => iommu.connect(client),
+        memory: (length) => memory.allocate(length),
+        faults: () => iommu.faults.size,
+        // Longer than the flush queue's timeout (dma-iova R13).
+        flush: () => {
+          scheduler.advance(2_000_000);
+        },
+      };
+    },
+  };
+}
+
+for (const format of ["x86-64"] as const) {
+  registerSuite({ describe, it }, backendCases, subject("dma", format, ["translating"]));
+  registerSuite({ describe, it }, backendCases, subject("dma-fq", format, ["translating"]));
+  registerSuite({ describe, it }, backendCases, subject("passthrough", format, ["direct"]));
+}
