@@ -13,7 +13,7 @@ class FakeCpu implements CpuMemory {
   }
 
   write(address: bigint, bytes: Uint8Array): void {
-    bytes.forEach((byte, i) => this.bytes.set(address + BigInt(i), byte));
+    for (const [i, byte] of bytes.entries()) this.bytes.set(address + BigInt(i), byte);
   }
 }
 
