@@ -45,7 +45,8 @@ export function assemble(
   const sorted = [...records].sort((a, b) => addressKey(a) - addressKey(b));
   const physfn = linkVirtualFunctions(sorted, warnings);
   const links = linkParents(sorted, physfn, warnings);
-  breakLoops(sorted, links.parent, warnings);
+  breakLoops(sorted, links.parent, physfn, warnings);
+  placeVirtualFunctions(links, physfn);
   const tops = rootRecords(links.parent, physfn);
   const hostBridges = hostBridgesOf(sorted, tops, options);
   for (const [index, record] of sorted.entries()) {
@@ -103,14 +104,22 @@ function linkParents(
       hidden[index] = covering >= 0 ? 1 : 0;
     }
   }
-  // A VF sits where its PF sits, whatever bus its routing ID falls on (pci_upstream_bridge).
-  for (const [index] of records.entries()) {
-    const pf = physfn[index] ?? -1;
-    if (pf < 0) continue;
-    parent[index] = parent[pf] ?? -1;
-    hidden[index] = hidden[pf] ?? 0;
-  }
   return { parent, hidden };
+}
+
+/** A VF sits where its PF sits, whatever bus its routing ID falls on (pci_upstream_bridge). */
+function placeVirtualFunctions(links: Links, physfn: Int32Array): void {
+  for (const [index, pf] of physfn.entries()) {
+    if (pf < 0) continue;
+    links.parent[index] = links.parent[pf] ?? -1;
+    links.hidden[index] = links.hidden[pf] ?? 0;
+  }
+}
+
+/** One step up: from a VF to its PF, from all others to the bridge. */
+function above(index: number, parent: Int32Array, physfn: Int32Array): number {
+  const pf = physfn[index] ?? -1;
+  return pf >= 0 ? pf : (parent[index] ?? -1);
 }
 
 function namedParent(
@@ -130,13 +139,16 @@ interface BusOwners {
   looksLikeRoot(record: FunctionRecord): boolean;
 }
 
+function busKey(domain: number, bus: number): number {
+  return domain * 0x100 + bus;
+}
+
 function busOwners(records: readonly FunctionRecord[], warnings: string[]): BusOwners {
-  const exact = new Map<string, number>();
-  const covering = new Map<string, number>();
-  const rootBuses = new Set<string>();
+  const exact = new Map<number, number>();
+  const covering = new Map<number, number>();
+  const rootBuses = new Set<number>();
   for (const [index, record] of records.entries()) {
-    const own = formatBus(record.domain, record.bus);
-    if (belongsToRootComplex(record)) rootBuses.add(own);
+    if (belongsToRootComplex(record)) rootBuses.add(busKey(record.domain, record.bus));
     const buses = record.busNumbers;
     if (buses === undefined || buses.secondary === 0) continue;
     // The kernel refuses these numbers too and assigns others (pci_scan_bridge_extend); accepting them could close a loop.
@@ -146,26 +158,26 @@ function busOwners(records: readonly FunctionRecord[], warnings: string[]): BusO
       );
       continue;
     }
-    const key = formatBus(record.domain, buses.secondary);
+    const key = busKey(record.domain, buses.secondary);
     const first = exact.get(key);
     if (first === undefined) exact.set(key, index);
     else {
       warnings.push(
-        `${record.address}: bus ${key} is also behind ${records[first]?.address ?? ""}; that one is taken`,
+        `${record.address}: bus ${formatBus(record.domain, buses.secondary)} is also behind ${records[first]?.address ?? ""}; that one is taken`,
       );
       continue;
     }
     for (let bus = buses.secondary + 1; bus <= Math.min(buses.subordinate, 0xff); bus += 1) {
       // Sorted by address, a deeper bridge comes later and is the nearer one.
-      covering.set(formatBus(record.domain, bus), index);
+      covering.set(busKey(record.domain, bus), index);
     }
   }
-  const at = (map: ReadonlyMap<string, number>, record: FunctionRecord): number =>
-    map.get(formatBus(record.domain, record.bus)) ?? -1;
+  const at = (map: ReadonlyMap<number, number>, record: FunctionRecord): number =>
+    map.get(busKey(record.domain, record.bus)) ?? -1;
   return {
     exact: (record) => at(exact, record),
     covering: (record) => at(covering, record),
-    looksLikeRoot: (record) => rootBuses.has(formatBus(record.domain, record.bus)),
+    looksLikeRoot: (record) => rootBuses.has(busKey(record.domain, record.bus)),
   };
 }
 
@@ -183,6 +195,7 @@ function belongsToRootComplex(record: FunctionRecord): boolean {
 function breakLoops(
   records: readonly FunctionRecord[],
   parent: Int32Array,
+  physfn: Int32Array,
   warnings: string[],
 ): void {
   const state = new Uint8Array(parent.length); // 0 new, 1 on the current path, 2 known to end
@@ -190,14 +203,15 @@ function breakLoops(
     let at = start;
     while (at >= 0 && state[at] === 0) {
       state[at] = 1;
-      const above = parent[at] ?? -1;
-      if (above >= 0 && state[above] === 1) {
+      const next = above(at, parent, physfn);
+      if (next >= 0 && state[next] === 1) {
         warnings.push(`${records[at]?.address ?? ""}: its bridges form a loop; taken as a root`);
         parent[at] = -1;
+        physfn[at] = -1;
       }
-      at = parent[at] ?? -1;
+      at = above(at, parent, physfn);
     }
-    for (at = start; at >= 0 && state[at] === 1; at = parent[at] ?? -1) state[at] = 2;
+    for (at = start; at >= 0 && state[at] === 1; at = above(at, parent, physfn)) state[at] = 2;
   }
 }
 
@@ -205,14 +219,12 @@ function breakLoops(
 function rootRecords(parent: Int32Array, physfn: Int32Array): Int32Array {
   const top = new Int32Array(parent.length).fill(-1);
   const path: number[] = [];
-  const above = (index: number): number =>
-    (physfn[index] ?? -1) >= 0 ? (physfn[index] ?? -1) : (parent[index] ?? -1);
   for (let start = 0; start < parent.length; start += 1) {
     let at = start;
     path.length = 0;
-    while ((top[at] ?? -1) < 0 && above(at) >= 0) {
+    while ((top[at] ?? -1) < 0 && above(at, parent, physfn) >= 0) {
       path.push(at);
-      at = above(at);
+      at = above(at, parent, physfn);
     }
     const root = (top[at] ?? -1) >= 0 ? (top[at] ?? at) : at;
     top[at] = root;

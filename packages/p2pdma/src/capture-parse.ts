@@ -56,6 +56,7 @@ export function parseCapture(text: string, name: string): PciTopology {
     throw version.error("this capture has a schemaVersion that is not 1", "update peerbar");
   }
   const records = root.key("functions").list().map(readFunction);
+  if (records.length === 0) throw root.key("functions").error("the capture has no functions");
   const addresses = new Set<string>();
   for (const record of records) {
     if (addresses.has(record.address)) throw root.error(`${record.address} appears twice`);

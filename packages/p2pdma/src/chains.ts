@@ -1,3 +1,4 @@
+import { DmaBufError } from "@peerbar/core";
 import { cpuSupportsP2pdma } from "./cpu.js";
 import { type HostBridgeVerdict, judgeHostBridge, listAllows } from "./host-bridge-list.js";
 import type { PciTopology } from "./pci-topology.js";
@@ -79,10 +80,19 @@ export class Chains {
     this.#cpu = cpuSupportsP2pdma(cpu);
   }
 
-  /** Fills in depth and counts of a function and of all above it that have none yet. */
+  /**
+   * Fills in depth and counts of a function and of all above it that have none yet.
+   * @throws DmaBufError `EINVAL` when the links of a hand-made topology go round in circles
+   */
   #measure(index: number): void {
     const path: number[] = [];
-    for (let at = index; at >= 0 && this.depth[at] === 0; at = this.up[at] ?? -1) path.push(at);
+    for (let at = index; at >= 0 && this.depth[at] === 0; at = this.up[at] ?? -1) {
+      path.push(at);
+      if (path.length > this.up.length) {
+        const { address = "" } = this.topology.functions[index] ?? {};
+        throw new DmaBufError("EINVAL", "p2pdma", `the bridges above ${address} form a loop`);
+      }
+    }
     for (const at of path.reverse()) {
       const above = this.up[at] ?? -1;
       const state = this.state[at];

@@ -1,5 +1,8 @@
 import { ParseError } from "./parse-error.js";
 
+const DAMAGED =
+  "the capture is damaged or was edited wrongly: take it again with `peerbar capture`";
+
 interface Origin {
   readonly text: string;
   readonly name: string;
@@ -25,7 +28,7 @@ export class Reader {
     const at = this.#near === undefined ? 0 : Math.max(0, text.indexOf(`"${this.#near}"`));
     const line = text.slice(0, at).split("\n").length;
     const where = this.#path === "" ? "" : `${this.#path}: `;
-    return new ParseError(name, line, `${where}${reason}`, { hint });
+    return new ParseError(name, line, `${where}${reason}`, { hint: hint ?? DAMAGED });
   }
 
   /** The value of a key; undefined where it is absent or null. */

@@ -81,19 +81,19 @@ function lineOf(text: string, at: number): number {
   return line;
 }
 
-/** Formats that people mistake for the right one. */
+/** Formats that people mistake for the right one. The expressions cannot backtrack over more than a line. */
 function otherFormat(text: string): { found: string; hint: string } | undefined {
   const head = text.slice(0, 65_536);
-  if (/^\s*(?:Slot|Device):\s+[0-9a-f:.]+$/m.test(head) && /^\s*Class:\s/m.test(head)) {
+  if (/^[ \t]*(?:Slot|Device):[ \t]+[0-9a-f:.]+\r?$/m.test(head) && /^[ \t]*Class:/m.test(head)) {
     return { found: "it looks like lspci -vmm", hint: "use lspci -vvv, without -m" };
   }
   if (/^[ \t>]*[0-9a-f:.]+ "[^"]*" "/m.test(head)) {
     return { found: "it looks like lspci -m", hint: "use lspci -vvv, without -m" };
   }
-  if (/^\s*[-+|\\[\s]+[0-9a-f]{2}\.[0-7](?:-|\s|$)/m.test(head) || /-\[[0-9a-f:]+\]-/.test(head)) {
+  if (/^[-+|\\[ \t]+[0-9a-f]{2}\.[0-7]/m.test(head) || /-\[[0-9a-f:]{2,16}\]-/.test(head)) {
     return { found: "it looks like lspci -t", hint: "use lspci -vvv: a tree alone shows no ACS" };
   }
-  if (/<system\b[^>]*>/.test(head) && /<pci\b/.test(head)) {
+  if (/<system\b[^>]{0,200}>/.test(head) && /<pci\b/.test(head)) {
     return {
       found: "it looks like an NCCL topology file",
       hint: "it shows neither ACS nor host bridges: use lspci -vvv as root",

@@ -1,4 +1,4 @@
-import { formatBus, parsePciAddress } from "./address.js";
+import { formatBus, formatPciAddress, parsePciAddress } from "./address.js";
 import { assemble, type KnownRoot } from "./assemble.js";
 import { decodeConfigSpace } from "./config-space.js";
 import { ParseError } from "./parse-error.js";
@@ -31,7 +31,7 @@ export function parseSysfs(tree: SysfsTree, options: SysfsOptions = {}): PciTopo
     throw new ParseError(name, 1, "no PCI devices in this tree", { hint: EXPECTED });
   }
   const reader = new DeviceReader(tree);
-  const records = [...devices.values()].flatMap((path) => reader.read(path) ?? []);
+  const records = [...devices].map(([name, path]) => reader.read(name, path));
   const unseen = records.filter((record) => record.acs.state === "unknown").length;
   const roots = [...devices.values()].flatMap((path) => rootOf(path) ?? []);
   return assemble(records, {
@@ -55,18 +55,22 @@ export function parseSysfs(tree: SysfsTree, options: SysfsOptions = {}): PciTopo
 function findDevices(tree: SysfsTree): Map<string, string> {
   const found = new Map<string, string>();
   for (const name of tree.list("bus/pci/devices") ?? []) {
-    if (parsePciAddress(name) === undefined) continue;
+    if (!isDeviceName(name)) continue;
     const link = tree.readlink(`bus/pci/devices/${name}`);
-    const path =
-      link === undefined
-        ? `bus/pci/devices/${name}`
-        : joinPath("bus/pci/devices", link.replace(/\/$/, ""));
-    found.set(name, path);
+    const path = joinPath("bus/pci/devices", link ?? name);
+    // A link that leads elsewhere is damage: then the name is all that is known of the place.
+    found.set(name, path.endsWith(`/${name}`) ? path : `bus/pci/devices/${name}`);
   }
   for (const name of tree.list("devices") ?? []) {
     if (/^pci[0-9a-f]{4,8}:[0-9a-f]{2}$/.test(name)) walkDevices(tree, `devices/${name}`, found, 0);
   }
   return found;
+}
+
+/** Names as the kernel writes them: full and lower-case. */
+function isDeviceName(name: string): boolean {
+  const address = parsePciAddress(name);
+  return address !== undefined && formatPciAddress(address) === name;
 }
 
 /** PCI buses nest at most 256 deep; a tree that claims more has a loop. */
@@ -80,7 +84,7 @@ function walkDevices(
 ): void {
   if (depth > MAX_DEPTH) return;
   for (const name of tree.list(path) ?? []) {
-    if (parsePciAddress(name) === undefined) continue;
+    if (!isDeviceName(name)) continue;
     const child = `${path}/${name}`;
     // A link to another device (virtfn, physfn) is not a place in the tree.
     if (tree.readlink(child) !== undefined) continue;
@@ -148,10 +152,9 @@ class DeviceReader {
     this.#tree = tree;
   }
 
-  read(path: string): FunctionRecord | undefined {
+  read(name: string, path: string): FunctionRecord {
     const parts = path.split("/");
-    const address = parsePciAddress(parts.at(-1) ?? "");
-    if (address === undefined) return undefined;
+    const address = parsePciAddress(name) ?? { domain: 0, bus: 0, slot: 0, fn: 0 };
     const record = emptyRecord(address);
     const text = (file: string): string | undefined => textOf(this.#tree, `${path}/${file}`);
     this.#readConfig(record, path);

@@ -168,6 +168,19 @@ describe("sysfs trees", () => {
     expect(loop.functions.filter((fn) => fn.parent < 0)).toHaveLength(1);
   });
 
+  it("a VF above its own PF is cut loose", () => {
+    const pf = "devices/pci0000:00/0000:01:00.0/0000:02:00.0";
+    const loop = parseSysfs(
+      new MapSysfsTree([
+        ["bus/pci/devices/0000:02:00.0", { link: `../../../${pf}` }],
+        ["bus/pci/devices/0000:01:00.0", { link: "../../../devices/pci0000:00/0000:01:00.0" }],
+        ["devices/pci0000:00/0000:01:00.0/physfn", { link: "0000:02:00.0" }],
+      ]),
+    );
+    expect(loop.source.warnings.join()).toContain("loop");
+    expect(new P2pdma(loop).decide("01:00.0", "02:00.0").distance).toBeGreaterThan(0);
+  });
+
   it("links that point to themselves end", () => {
     const self = new MapSysfsTree([["bus/pci/devices", { link: "../bus/pci/devices" }]]);
     expect(self.list("bus/pci/devices")).toBeUndefined();

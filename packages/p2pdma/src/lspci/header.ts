@@ -73,7 +73,9 @@ const progIf = /\(prog-if ([0-9a-f]{2})/;
 const classNumber = /(?:^Class | \[)([0-9a-f]{4})\]?$/;
 
 /** Fills a record in from the text behind the address: class, IDs and name, in any of `lspci`'s spellings. */
-export function readHeaderText(record: FunctionRecord, text: string): void {
+export function readHeaderText(record: FunctionRecord, line: string): void {
+  // Longer than any header: a bound for the look-ups below, which try every word end.
+  const text = line.slice(0, 1024);
   const interfaceByte = Number.parseInt(progIf.exec(text)?.[1] ?? "0", 16);
   const numbers = numeric.exec(text);
   if (numbers !== null) {
