@@ -1,5 +1,6 @@
 import type { Area } from "./area.js";
-import { ANCHOR, RangeTree } from "./range-tree.js";
+import { ANCHOR } from "./range-nodes.js";
+import { RangeTree } from "./range-tree.js";
 
 /** The areas of one address space by IOVA. A JavaScript Map with this much coming and going rehashes all the time. */
 export class AreaTable implements Iterable<Area> {

@@ -1,4 +1,11 @@
-import { DmaBufError, hex, type IommuMapping, type Iova, type PhysRange } from "@peerbar/core";
+import {
+  DmaBufError,
+  hex,
+  type IommuMapping,
+  type Iova,
+  iova,
+  type PhysRange,
+} from "@peerbar/core";
 import type { IoDomain } from "./io-domain.js";
 import type { MockAddressSpace } from "./mock-address-space.js";
 
@@ -120,5 +127,26 @@ export class Area implements IommuMapping {
       }
       throw error;
     }
+  }
+}
+
+/** Several areas that one copy made. */
+export class CopiedAreas implements IommuMapping {
+  readonly iova: Iova;
+  readonly length: bigint;
+  readonly #areas: readonly Area[];
+
+  constructor(areas: readonly Area[]) {
+    this.#areas = areas;
+    this.iova = areas[0]?.iova ?? iova(0n);
+    this.length = areas.reduce((sum, area) => sum + area.length, 0n);
+  }
+
+  get revoked(): boolean {
+    return this.#areas.some((area) => area.revoked);
+  }
+
+  revoke(): void {
+    for (const area of this.#areas) area.revoke();
   }
 }

@@ -1,3 +1,4 @@
+export { AddressSpaceDomain } from "./address-space-domain.js";
 export { MockDmaMapper } from "./dma-mapper.js";
 export type {} from "./events.js";
 export type { FaultReason, IommuFault } from "./fault-queue.js";
@@ -12,7 +13,7 @@ export { IoPageTable } from "./io-page-table.js";
 export type { GranuleRange, IovaAllocatorOptions } from "./iova-allocator.js";
 export { IovaAllocator } from "./iova-allocator.js";
 export { KernelLog, type LogEntry } from "./kernel-log.js";
-export { AddressSpaceDomain, MockAddressSpace } from "./mock-address-space.js";
+export { MockAddressSpace } from "./mock-address-space.js";
 export type { IommuMode, IommuUsage, MockIommuOptions } from "./mock-iommu.js";
 export { MockIommu } from "./mock-iommu.js";
 export type { DeviceOptions, PortAttachment } from "./mock-port.js";

@@ -1,19 +1,24 @@
 import { DmaBufError, hex } from "@peerbar/core";
 import type { PageTableFormat } from "./format.js";
 import { PageMemory } from "./page-memory.js";
+import {
+  bestSizes,
+  CONTIG_SHIFT,
+  FLAGS,
+  floorLog2,
+  frameOf,
+  indexOf,
+  isEmpty,
+  isMultiple,
+  LEAF,
+  LOW_PAGES,
+  SPAN,
+  stepOf,
+  TABLE,
+  trailingZeros,
+} from "./page-table-entry.js";
 import { PROT_MASK, PROT_READ, PROT_WRITE } from "./prot.js";
 import { TableNodes } from "./table-nodes.js";
-
-// One entry is one double: page frame * 4096 + flags. 41 bits of frame and 12 of flags are exact.
-const FLAGS = 4096;
-const LEAF = 1;
-const TABLE = 2;
-/** log2 of the entries that one page fills in its table (AMD v1), at this bit. */
-const CONTIG_SHIFT = 6;
-/** 512 to the power of the index: pages that one entry of that level spans. */
-const SPAN = [1, 2 ** 9, 2 ** 18, 2 ** 27, 2 ** 36, 2 ** 45, 2 ** 54] as const;
-/** An IOVA is split here into two integers: levels 0 to 2 below, 3 to 5 above. */
-const LOW_PAGES = 2 ** 27;
 
 /** What {@link IoPageTable.lookup} found. */
 export interface Translation {
@@ -440,51 +445,6 @@ export class IoPageTable {
       },
     );
   }
-}
-
-/** The frame or table number in an entry. */
-function frameOf(entry: number): number {
-  return (entry - (entry & (FLAGS - 1))) / FLAGS;
-}
-
-/** Entries that the page of a leaf entry fills in its table. */
-function stepOf(entry: number): number {
-  return 1 << ((entry >>> CONTIG_SHIFT) & 15);
-}
-
-function isEmpty(entries: Float64Array, slot: number, step: number): boolean {
-  for (let i = slot; i < slot + step; i++) if (entries[i] !== 0) return false;
-  return true;
-}
-
-/** Without `%`, which is a library call on doubles. */
-function isMultiple(pages: number, size: number): boolean {
-  return Math.floor(pages / size) * size === pages;
-}
-
-function indexOf(page: number): number {
-  return page - Math.floor(page / 512) * 512;
-}
-
-function bestSizes(sizes: readonly number[]): Uint8Array {
-  const best = new Uint8Array(64);
-  for (let log2 = 0; log2 < best.length; log2++) {
-    for (const size of sizes) if (size <= log2) best[log2] = size;
-  }
-  return best;
-}
-
-function trailingZeros(pages: number): number {
-  if (pages === 0) return 63;
-  const high = Math.floor(pages / LOW_PAGES);
-  const low = pages - high * LOW_PAGES;
-  return low !== 0 ? 31 - Math.clz32(low & -low) : 27 + 31 - Math.clz32(high & -high);
-}
-
-function floorLog2(pages: number): number {
-  return pages < LOW_PAGES
-    ? 31 - Math.clz32(pages)
-    : 27 + 31 - Math.clz32(Math.floor(pages / LOW_PAGES));
 }
 
 function noMemory(): DmaBufError {

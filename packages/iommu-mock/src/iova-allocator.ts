@@ -1,6 +1,7 @@
 import { CACHED_ORDERS, IovaCache, powerOfTwo } from "./iova-cache.js";
 import type { KernelLog } from "./kernel-log.js";
-import { ANCHOR, RangeTree } from "./range-tree.js";
+import { ANCHOR } from "./range-nodes.js";
+import { RangeTree } from "./range-tree.js";
 
 /** A stretch of granules. */
 export interface GranuleRange {

@@ -15,50 +15,23 @@ import {
   type MapRequest,
   type PhysRange,
 } from "@peerbar/core";
-import { Area, AreaPages, toPages } from "./area.js";
+import {
+  checkBelowMax,
+  fraction,
+  inUse,
+  invalid,
+  isMultiple,
+  ULONG_MAX,
+} from "./address-checks.js";
+import { AddressSpaceDomain } from "./address-space-domain.js";
+import { Area, AreaPages, CopiedAreas, toPages } from "./area.js";
 import { AreaTable } from "./area-table.js";
 import type { IoDomain } from "./io-domain.js";
 import { IovaSet, SPACE_END } from "./iova-set.js";
 import type { MockIommu } from "./mock-iommu.js";
 import type { MockPort } from "./mock-port.js";
+import { covering, place } from "./placement.js";
 import { PROT_CACHE, PROT_MMIO, protOfAccess } from "./prot.js";
-
-/** Largest value of an `unsigned long`: addresses and lengths have to stay below (iommufd M2). */
-const ULONG_MAX = (1n << 64n) - 1n;
-/** Pages in a transparent huge page: the largest alignment of a chosen IOVA (iommufd R6). */
-const HUGE_PAGES = 512;
-
-/** A domain of an address space, with the devices attached to it. */
-export class AddressSpaceDomain implements IommuDomain {
-  readonly id: number;
-  /** @internal */
-  readonly io: IoDomain;
-  /** Made by attach, gone with its last device; else it stays until freed. */
-  readonly automatic: boolean;
-  readonly #devices = new Set<string>();
-
-  /** @internal */
-  constructor(id: number, io: IoDomain, automatic: boolean) {
-    this.id = id;
-    this.io = io;
-    this.automatic = automatic;
-  }
-
-  get devices(): readonly string[] {
-    return [...this.#devices];
-  }
-
-  /** @internal */
-  add(device: string): void {
-    this.#devices.add(device);
-  }
-
-  /** @internal Devices left. */
-  remove(device: string): number {
-    this.#devices.delete(device);
-    return this.#devices.size;
-  }
-}
 
 /**
  * An I/O address space as iommufd has it: areas, the IOVAs they occupy, and the domains that carry all of them
@@ -69,8 +42,8 @@ export class MockAddressSpace implements AddressSpace {
   readonly #iommu: MockIommu;
   readonly #set = new IovaSet();
   readonly #areas = new AreaTable();
+  readonly #room = { set: this.#set, areas: this.#areas, alignPages: 0 };
   readonly #domains: AddressSpaceDomain[] = [];
-  #alignPages = 0;
   #disposed = false;
 
   /** @internal Made by `MockIommu.allocAddressSpace`. */
@@ -81,7 +54,7 @@ export class MockAddressSpace implements AddressSpace {
   }
 
   get alignment(): bigint {
-    return BigInt(this.#alignPages * 4096);
+    return BigInt(this.#room.alignPages * 4096);
   }
 
   get ranges(): readonly IovaRange[] {
@@ -187,7 +160,7 @@ export class MockAddressSpace implements AddressSpace {
     if (slice.offset < 0n || offset + count > pages.total) {
       throw invalid(`bytes ${hex(slice.offset)} + ${hex(slice.length)} exceed the memory`);
     }
-    const page = this.#place(request.iova, slice.length, count, slice.offset);
+    const page = place(this.#room, request.iova, slice.length, count, slice.offset);
     return this.#insert(pages, offset, page, count, slice.length, prot, false);
   }
 
@@ -206,7 +179,7 @@ export class MockAddressSpace implements AddressSpace {
     const prot = protOfAccess(request.access);
     if (prot === 0) throw invalid("neither readable nor writable");
     checkBelowMax(sourceIova, length, "iommu.copy");
-    const parts = source.#covering(sourceIova, length);
+    const parts = covering(source.#areas, sourceIova, length);
     if (request.access.includes("w") && parts.some(({ area }) => !area.pages.writable)) {
       throw new DmaBufError("EPERM", "iommu.copy", "the source was mapped read-only", {
         rule: "iommufd R24",
@@ -214,7 +187,7 @@ export class MockAddressSpace implements AddressSpace {
     }
     const count = toPages(length, "iommu.copy");
     const start = parts[0] === undefined ? 0 : BigInt(parts[0].offset * 4096);
-    const page = this.#place(request.iova, length, count, BigInt(start));
+    const page = place(this.#room, request.iova, length, count, BigInt(start));
     const made: Area[] = [];
     let at = page;
     try {
@@ -282,7 +255,7 @@ export class MockAddressSpace implements AddressSpace {
     copied: boolean,
   ): Area {
     // A sub-page start needs domains that can express it (iommufd M19).
-    if (!isMultiple(fraction(offset), this.#alignPages)) {
+    if (!isMultiple(fraction(offset), this.#room.alignPages)) {
       throw invalid(`the memory starts ${hex(fraction(offset) * 4096)} bytes into a page`);
     }
     this.#iommu.injection.check("area", "iommu.map");
@@ -372,90 +345,6 @@ export class MockAddressSpace implements AddressSpace {
         rule: "iommufd R23",
       },
     );
-  }
-
-  /** Page of a new area: checked where the caller fixed it, else the lowest that fits (iommufd M16 to M18, R6). */
-  #place(fixed: Iova | undefined, length: bigint, count: number, start: bigint): number {
-    if (length <= 0n || !isMultiple(count, this.#alignPages)) {
-      throw invalid(
-        `length ${hex(length)} is not a positive multiple of ${hex(this.alignment)} bytes`,
-      );
-    }
-    return fixed === undefined
-      ? this.#choose(length, count, start)
-      : this.#checkFixed(fixed, length, count);
-  }
-
-  #checkFixed(at: Iova, length: bigint, count: number): number {
-    if (at < 0n || at >= ULONG_MAX || length >= ULONG_MAX) throw overflow(at, length, "iommu.map");
-    const page = toPages(at, "iommu.map");
-    if (!isMultiple(page, this.#alignPages)) {
-      throw invalid(`IOVA ${hex(at)} is not a multiple of ${hex(this.alignment)} bytes`);
-    }
-    if (at + length > ULONG_MAX + 1n) throw overflow(at, length, "iommu.map");
-    if (this.#set.isReserved(page, page + count)) {
-      throw invalid(`${hex(at)} + ${hex(length)} bytes meet a reserved range`);
-    }
-    if (this.#areas.meets(page, page + count)) {
-      throw new DmaBufError(
-        "EEXIST",
-        "iommu.map",
-        `${hex(at)} + ${hex(length)} bytes meet another mapping`,
-        {
-          rule: "iommufd M17",
-          hint: "unmap it first; a revoked one keeps its IOVA too",
-        },
-      );
-    }
-    return page;
-  }
-
-  #choose(length: bigint, count: number, start: bigint): number {
-    if (length >= ULONG_MAX / 2n) throw overflow(0n, length, "iommu.map");
-    let align = Math.min(roundUpPow2(count), HUGE_PAGES);
-    if (start > 0n) align = Math.min(align, Number(start & -start) / 4096);
-    if (align < this.#alignPages) {
-      throw invalid(
-        `the memory is aligned to ${align * 4096} bytes, the address space to ${hex(this.alignment)}`,
-      );
-    }
-    const inPage = Number(start & 0xfffn) / 4096;
-    for (const range of this.#set.choosable) {
-      const low = Math.max(1, range.first);
-      const end = Math.min(range.end, SPACE_END - 1);
-      const page = this.#areas.lowestFit(low, end, count, align, inPage % align);
-      if (page >= 0) return page;
-    }
-    throw new DmaBufError("ENOSPC", "iommu.map", `no room for ${hex(length)} bytes`, {
-      rule: "iommufd R6",
-      hint: "unmap something, or allow more ranges",
-    });
-  }
-
-  /** The areas that cover the stretch without a hole. @throws DmaBufError ENOENT (iommufd R24). */
-  #covering(at: Iova, length: bigint): { area: Area; offset: number; pages: number }[] {
-    if (length <= 0n) throw invalid("length 0");
-    const parts: { area: Area; offset: number; pages: number }[] = [];
-    let page = toPages(at, "iommu.copy");
-    const end = page + toPages(length, "iommu.copy");
-    while (page < end) {
-      const area = this.#areas.at(page);
-      if (area === undefined) {
-        throw new DmaBufError(
-          "ENOENT",
-          "iommu.copy",
-          `${hex(at)} + ${hex(length)} bytes are not mapped throughout`,
-          {
-            rule: "iommufd R24",
-          },
-        );
-      }
-      const skip = page - area.page;
-      const pages = Math.min(area.count - skip, end - page);
-      parts.push({ area, offset: area.offset + skip, pages });
-      page += pages;
-    }
-    return parts;
   }
 
   #compatible(port: MockPort): AddressSpaceDomain | undefined {
@@ -552,7 +441,7 @@ export class MockAddressSpace implements AddressSpace {
 
   #updateAlignment(): void {
     // One byte while there is no domain (iommufd R4).
-    this.#alignPages = Math.max(
+    this.#room.alignPages = Math.max(
       1 / 4096,
       ...this.#domains.map(({ io }) => Number(io.granule) / 4096),
     );
@@ -563,61 +452,4 @@ export class MockAddressSpace implements AddressSpace {
       throw new DmaBufError("EBADF", syscall, `address space ${this.id} was disposed of`);
     }
   }
-}
-
-/** Several areas that one copy made. */
-class CopiedAreas implements IommuMapping {
-  readonly iova: Iova;
-  readonly length: bigint;
-  readonly #areas: readonly Area[];
-
-  constructor(areas: readonly Area[]) {
-    this.#areas = areas;
-    this.iova = areas[0]?.iova ?? iova(0n);
-    this.length = areas.reduce((sum, area) => sum + area.length, 0n);
-  }
-
-  get revoked(): boolean {
-    return this.#areas.some((area) => area.revoked);
-  }
-
-  revoke(): void {
-    for (const area of this.#areas) area.revoke();
-  }
-}
-
-function isMultiple(pages: number, align: number): boolean {
-  return Number.isInteger(pages / align);
-}
-
-function fraction(pages: number): number {
-  return pages - Math.floor(pages);
-}
-
-function roundUpPow2(pages: number): number {
-  return 2 ** Math.ceil(Math.log2(pages));
-}
-
-function checkBelowMax(at: bigint, length: bigint, syscall: string): void {
-  if (
-    at < 0n ||
-    length < 0n ||
-    at >= ULONG_MAX ||
-    length >= ULONG_MAX ||
-    at + length > ULONG_MAX + 1n
-  ) {
-    throw overflow(at, length, syscall);
-  }
-}
-
-function overflow(at: bigint, length: bigint, syscall: string): DmaBufError {
-  return new DmaBufError("EOVERFLOW", syscall, `${hex(at)} + ${hex(length)} bytes exceed 64 bits`);
-}
-
-function invalid(reason: string): DmaBufError {
-  return new DmaBufError("EINVAL", "iommu.map", reason);
-}
-
-function inUse(reason: string, rule: string): DmaBufError {
-  return new DmaBufError("EADDRINUSE", "iommu.attach", reason, { rule });
 }

@@ -1,9 +1,10 @@
 import { dispose, fromPfn, type IommuClient, type IommuPort, type Iova, iova } from "@peerbar/core";
+import type { AddressSpaceDomain } from "./address-space-domain.js";
 import { DefaultDomain, type DefaultDomainOptions } from "./default-domain.js";
 import { MockDmaMapper } from "./dma-mapper.js";
 import type { PageTableFormat } from "./format.js";
 import type { Aperture, DomainKind, IoDomain } from "./io-domain.js";
-import type { AddressSpaceDomain, MockAddressSpace } from "./mock-address-space.js";
+import type { MockAddressSpace } from "./mock-address-space.js";
 import type { MockIommu } from "./mock-iommu.js";
 
 /** What is particular to one device. */

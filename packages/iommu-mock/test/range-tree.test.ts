@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { ANCHOR, RangeTree } from "../src/range-tree.js";
+import { ANCHOR } from "../src/range-nodes.js";
+import { RangeTree } from "../src/range-tree.js";
 
 /** The same, as a sorted array: slow and plain. */
 class Plain {
