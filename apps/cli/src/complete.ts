@@ -137,11 +137,12 @@ function lastPart(text: string): readonly [string, string] {
   return [text.slice(at), text.slice(0, at)];
 }
 
-/** Addresses may be typed without their domain 0000. */
+/** Addresses may be typed without their domain 0000: they stay so once a colon is there, for shells replace only what follows it. */
 function starting(values: readonly string[], current: string): string[] {
   const exact = values.filter((value) => value.startsWith(current));
   if (exact.length > 0 || !/^[0-9a-f]{1,2}(?::[0-9a-f.:]*)?$/i.test(current)) return exact;
-  return values.filter((value) => value.startsWith(`0000:${current.toLowerCase()}`));
+  const short = values.filter((value) => value.startsWith(`0000:${current.toLowerCase()}`));
+  return current.includes(":") ? short.map((value) => value.slice("0000:".length)) : short;
 }
 
 /** Functions of -F FILE on the line, or of this machine: endpoints first, each with its name. */

@@ -21,7 +21,8 @@ export function failureLine(error: unknown): string {
 export function reportFailure(io: Io, error: unknown, debug: boolean): ExitCode {
   io.err(`${failureLine(error)}\n`);
   if (debug && error instanceof Error) io.err(`${error.stack ?? ""}\n`);
-  if (!isDmaBufError(error)) return exit.no;
+  // A defect of this tool answers nothing: neither yes nor no.
+  if (!isDmaBufError(error)) return exit.unknown;
   return error.name === "CannotTell" || error.code === "EACCES" || error.code === "EPERM"
     ? exit.unknown
     : exit.usage;

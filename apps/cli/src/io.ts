@@ -12,10 +12,12 @@ export interface Io {
 export function processIo(): Io {
   const { stdout, stderr, env } = process;
   // A reader that stops early (`peerbar matrix | head`) is no failure of ours.
-  stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
-    throw error;
-  });
+  for (const stream of [stdout, stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE") process.exit(0);
+      throw error;
+    });
+  }
   return {
     out: (text) => stdout.write(text),
     err: (text) => stderr.write(text),

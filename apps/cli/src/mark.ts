@@ -11,7 +11,7 @@ export const marks = {
 
 /** What the letters mean. */
 export const legend =
-  "B bus address, switch-local   H through the host bridge   - not supported   ? the input cannot tell";
+  "B: bus address, switch-local. H: through the host bridge. -: not supported. ?: the input cannot tell.";
 
 /** Text in the colour of an answer. */
 export function colored(style: Style, mapType: MapType | "unknown", text: string): string {

@@ -10,3 +10,15 @@ export function wrap(text: string, width: number): string[] {
   }
   return [...lines, line];
 }
+
+/** A paragraph that fits a width, with its line end. */
+export function paragraph(text: string, width: number): string {
+  return wrap(text, width)
+    .map((line) => `${line}\n`)
+    .join("");
+}
+
+/** `1 function`, `2 functions`. */
+export function plural(count: number, one: string): string {
+  return `${String(count)} ${one}${count === 1 ? "" : "s"}`;
+}

@@ -11,6 +11,13 @@ const hints: Partial<Record<ErrnoName, string>> = {
   ENOSPC: "make room, or choose another file system",
 };
 
+const placeHints: Readonly<Record<string, string>> = {
+  EISDIR: "it is a directory: name a file in it",
+  ENOTDIR: "a part of the path is no directory",
+  ENAMETOOLONG: "choose a shorter name",
+  ELOOP: "its links go round in circles",
+};
+
 /** Errno name of a failing call of Node's; EIO where it is none that is known here. */
 export function errnoOf(cause: unknown): ErrnoName {
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
@@ -34,12 +41,14 @@ export async function writeAtomically(path: string, text: string): Promise<void>
     }
     await rename(draft, path);
   } catch (cause) {
-    await rm(draft, { force: true });
-    const code = errnoOf(cause);
+    await rm(draft, { force: true }).catch(() => undefined);
     const named = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
+    const place = placeHints[named];
+    // Names that the errno table lacks all say that the path is no place for a file.
+    const code = place === undefined ? errnoOf(cause) : "EINVAL";
     throw new DmaBufError(code, "write", `${path} cannot be written (${named})`, {
       cause,
-      hint: hints[code],
+      hint: place ?? hints[code] ?? "choose another place with -o",
     });
   }
 }

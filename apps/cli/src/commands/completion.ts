@@ -19,8 +19,11 @@ _peerbar() {
   esac
   # Readline takes "=" and ":" as word breaks: only what follows the last one is replaced.
   prefix=""
-  [[ $COMP_WORDBREAKS == *=* && $current == *=* ]] && prefix=\${current%"\${current##*=}"}
-  [[ $COMP_WORDBREAKS == *:* && $current == *:* ]] && prefix=\${current%"\${current##*:}"}
+  local mark before
+  for mark in : =; do
+    before=\${current%"\${current##*$mark}"}
+    [[ $COMP_WORDBREAKS == *$mark* && \${#before} -gt \${#prefix} ]] && prefix=$before
+  done
   local candidate
   for candidate in "\${answer[@]%%$'\\t'*}"; do
     [[ $candidate == "$prefix"* ]] && COMPREPLY+=("\${candidate#"$prefix"}")

@@ -16,6 +16,7 @@ import { PairTexts } from "../pair-texts.js";
 import { type Selection, select } from "../select.js";
 import { readSubject, type Subject } from "../source.js";
 import { makeStyle } from "../style.js";
+import { paragraph, plural } from "../wrap.js";
 
 export interface MatrixOptions extends Selection {
   readonly file?: string | undefined;
@@ -97,7 +98,7 @@ function writeTable(io: Io, { subject, endpoints, pairs }: Answers): void {
   const style = makeStyle(io.color);
   const cpu = subject.cpuEvidence === "" ? "not shown by the input" : subject.cpuEvidence;
   io.out(
-    `${style.bold(subject.topology.source.name)}: ${String(endpoints.length)} endpoints, CPU ${subject.cpu} (${cpu})\n`,
+    `${style.bold(subject.topology.source.name)}: ${plural(endpoints.length, "endpoint")}, CPU ${subject.cpu} (${cpu})\n`,
   );
   const kinds = endpoints.map((fn) => kindOf(fn) ?? "");
   const kindWidth = Math.max(...kinds.map((kind) => kind.length));
@@ -126,11 +127,22 @@ function writeTable(io: Io, { subject, endpoints, pairs }: Answers): void {
   const total = (Object.keys(marks) as (keyof typeof marks)[])
     .filter((mapType) => sums[mapType] > 0)
     .map((mapType) => `${String(sums[mapType])} ${marks[mapType]}`);
+  const { width } = io;
+  io.out("\n");
   io.out(
-    `\nRow: provider (whose BAR is reached). Column: client (who issues the DMA), by row number.\n` +
-      `${legend}\n${String(pairs.size ** 2)} pairs: ${total.join(", ")}. For one pair and its reasons: peerbar why PROVIDER CLIENT\n`,
+    paragraph(
+      "Row: provider (whose BAR is reached). Column: client (who issues the DMA), by row number.",
+      width,
+    ),
+  );
+  io.out(paragraph(legend, width));
+  io.out(
+    paragraph(
+      `${String(pairs.size ** 2)} pairs: ${total.join(", ")}. One pair and its reasons: peerbar why PROVIDER CLIENT`,
+      width,
+    ),
   );
   for (const sentence of subject.topology.source.missing) {
-    io.out(`${style.warn("not shown:")} ${sentence}\n`);
+    io.out(style.warn(paragraph(`not shown: ${sentence}`, width)));
   }
 }

@@ -12,6 +12,7 @@ import { isNarrowed, type Selection, selectorTests } from "../select.js";
 import { readSubject } from "../source.js";
 import { makeStyle, type Style } from "../style.js";
 import { keepPaths, layOutTree, type TreeOptions, type TreeRow } from "../tree.js";
+import { paragraph, plural } from "../wrap.js";
 
 export interface TopoOptions extends Selection {
   readonly file?: string | undefined;
@@ -77,7 +78,7 @@ const titles = { left: "", link: "link", acs: "ACS", node: "node", group: "group
 
 function writeTree(io: Io, topology: PciTopology, glyphs: Glyphs, options: TreeOptions): void {
   const style = makeStyle(io.color);
-  const lines = layOutTree(topology, glyphs, options).map((row) => cellsOf(topology, row, glyphs));
+  const lines = layOutTree(topology, glyphs, options).map((row) => cellsOf(topology, row));
   const fns = lines.filter((line) => line.row.fn !== undefined);
   const width = (column: (typeof columns)[number]): number => {
     const longest = Math.max(...fns.map((line) => line[column].length));
@@ -93,7 +94,7 @@ function writeTree(io: Io, topology: PciTopology, glyphs: Glyphs, options: TreeO
       .join("  ");
   const { source, functions, hostBridges } = topology;
   io.out(
-    `${style.bold(source.name)}: ${String(functions.length)} functions, ${String(hostBridges.length)} host bridges\n`,
+    `${style.bold(source.name)}: ${plural(functions.length, "function")}, ${plural(hostBridges.length, "host bridge")}\n`,
   );
   io.out(`${style.dim(`${pad(titles)}  name`.trimEnd())}\n`);
   for (const line of lines) {
@@ -104,10 +105,12 @@ function writeTree(io: Io, topology: PciTopology, glyphs: Glyphs, options: TreeO
     const text = paint(style, line, pad(line));
     io.out(`${`${text}  ${cut(line.name, room, glyphs)}`.trimEnd()}\n`);
   }
-  io.out(
-    `\nlink: GT/s x lanes, now/at best. ACS: !RR,CR,EC redirect peer requests up; off: none set; -: no ACS; ?: not shown.\n`,
-  );
-  for (const sentence of source.missing) io.out(`${style.warn("not shown:")} ${sentence}\n`);
+  const legend =
+    "link: GT/s x lanes, now/at best. ACS: !RR,CR,EC redirect peer requests up; off: none set; -: no ACS; ?: not shown.";
+  io.out(`\n${paragraph(legend, io.width)}`);
+  for (const sentence of source.missing) {
+    io.out(style.warn(paragraph(`not shown: ${sentence}`, io.width)));
+  }
 }
 
 function paintHost(style: Style, { left, row }: Cells, width: number, glyphs: Glyphs): string {
@@ -122,7 +125,7 @@ function paint(style: Style, { acs, row }: Cells, text: string): string {
   return row.fn !== undefined && kindOf(row.fn) !== undefined ? style.good(text) : text;
 }
 
-function cellsOf(topology: PciTopology, row: TreeRow, glyphs: Glyphs): Cells {
+function cellsOf(topology: PciTopology, row: TreeRow): Cells {
   const empty = { link: "", acs: "", node: "", group: "", name: "", row };
   const { fn } = row;
   if (fn === undefined) {
@@ -139,7 +142,7 @@ function cellsOf(topology: PciTopology, row: TreeRow, glyphs: Glyphs): Cells {
     acs: acsShort(fn.acs) === "-" && fn.busNumbers === undefined ? "" : acsShort(fn.acs),
     node: fn.numaNode === undefined || fn.numaNode < 0 ? "" : String(fn.numaNode),
     group: fn.iommuGroup === undefined ? "" : String(fn.iommuGroup),
-    name: `${names}${nameOf(fn)}${driver}${row.note === "" ? "" : ` ${glyphs.arrow} ${row.note}`}`,
+    name: `${names}${row.note === "" ? "" : `+${row.note} `}${nameOf(fn)}${driver}`,
     row,
   };
 }

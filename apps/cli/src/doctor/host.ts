@@ -8,6 +8,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
+import { DmaBufError } from "@peerbar/core";
 import type { PciTopology } from "@peerbar/p2pdma";
 
 /** What may be done with a device node. */
@@ -32,8 +33,17 @@ export interface Host {
   topology(): Promise<PciTopology>;
 }
 
-/** The file system below a directory; `/` is this machine. */
+/**
+ * The file system below a directory; `/` is this machine.
+ *
+ * @throws DmaBufError ENOENT where there is no such directory
+ */
 export function rootedHost(root: string): Host {
+  if (attempt(() => readdirSync(root)) === undefined) {
+    throw new DmaBufError("ENOENT", "doctor", `${root} is no directory that can be read`, {
+      hint: "give --root the directory that holds proc, sys and dev",
+    });
+  }
   const at = (path: string): string => join(root, path);
   return {
     name: root,

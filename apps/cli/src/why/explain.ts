@@ -8,7 +8,7 @@ import type { Io } from "../io.js";
 import { colored } from "../mark.js";
 import { formatBytes } from "../quantity.js";
 import type { Style } from "../style.js";
-import { wrap } from "../wrap.js";
+import { paragraph, wrap } from "../wrap.js";
 import { drawPath } from "./path.js";
 
 const verdicts = {
@@ -27,8 +27,9 @@ export function writeExplanation(io: Io, style: Style, glyphs: Glyphs, account: 
   const write = (label: string, text: string): void => {
     writeEntry(io, style, label, text);
   };
-  io.out(`Can ${style.bold(describeFunction(client))}\n`);
-  io.out(`reach the BARs of ${style.bold(describeFunction(provider))}?\n\n`);
+  io.out(style.bold(paragraph(`Can ${describeFunction(client)}`, io.width)));
+  io.out(style.bold(paragraph(`reach the BARs of ${describeFunction(provider)}?`, io.width)));
+  io.out("\n");
   const verdict = colored(style, decision.mapType, verdicts[decision.mapType]);
   const [first = "", ...rest] = wrap(
     `. ${decision.reason}`,
@@ -42,7 +43,7 @@ export function writeExplanation(io: Io, style: Style, glyphs: Glyphs, account: 
   write("decided by", decidedBy(account));
   write("map type", mapTypeText(account));
   const mapping = mappingOf(topology, decision);
-  write("addresses", `${mapping.kind}: ${mapping.why}`);
+  write("addresses", mapping.kind === "unknown" ? mapping.why : `${mapping.kind}: ${mapping.why}`);
   write("distance", distanceText(account));
   write("link", linkText(account));
   write("NUMA", numaText(provider, client));
@@ -103,6 +104,7 @@ function numaText(provider: PciFunctionInfo, client: PciFunctionInfo): string {
   const node = (fn: PciFunctionInfo): string =>
     fn.numaNode === undefined || fn.numaNode < 0 ? "not shown" : `node ${String(fn.numaNode)}`;
   const [a, b] = [node(provider), node(client)];
+  if (a === b && a === "not shown") return "nodes are not shown";
   return a === b ? `both ${a}` : `provider ${a}, client ${b}`;
 }
 

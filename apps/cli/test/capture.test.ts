@@ -1,0 +1,82 @@
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { file, realMachines, scratch, shipped } from "./fixtures.js";
+import { runCli } from "./run.js";
+
+describe("capture", () => {
+  test("the same input gives the same bytes, and a capture of a capture is itself", async () => {
+    const first = await runCli("capture", "-F", shipped);
+    expect(first).toEqual({ code: 0, out: readFileSync(shipped, "utf8"), err: "" });
+    const path = file("again.json", first.out);
+    expect((await runCli("capture", "-F", path)).out).toBe(first.out);
+  });
+
+  test("-o writes the same, leaves nothing beside it and replaces a file that is there", async () => {
+    const directory = scratch();
+    const path = join(directory, "server.json");
+    writeFileSync(path, "old");
+    const { code, out } = await runCli("capture", "-F", shipped, "-o", path);
+    expect([code, out]).toEqual([0, ""]);
+    expect(readFileSync(path, "utf8")).toBe(readFileSync(shipped, "utf8"));
+    expect(readdirSync(directory)).toEqual(["server.json"]);
+  });
+
+  test("where it cannot write it says why in one line, exit 2 or 3, and leaves what is there", async () => {
+    const directory = scratch();
+    mkdirSync(join(directory, "taken"));
+    for (const [target, errno] of [
+      [join(directory, "no/such/place.json"), "ENOENT"],
+      [join(directory, "taken"), "EINVAL"],
+      [join(directory, "x".repeat(300)), "EINVAL"],
+    ] as const) {
+      const { code, err } = await runCli("capture", "-F", shipped, "-o", target);
+      expect(code).toBe(2);
+      expect(err).toMatch(new RegExp(`^peerbar: ${errno}: write: [^\\n]+; [^\\n]+\\n$`));
+    }
+    expect(readdirSync(directory)).toEqual(["taken"]);
+    chmodSync(directory, 0o755);
+  });
+
+  test("answers of a capture are the answers of what it was made from", async () => {
+    const dump = file(
+      "dump.txt",
+      [
+        "0000:00:00.0 Host bridge [0600]: Intel Corporation Device [8086:2020]",
+        "0000:00:01.0 PCI bridge [0604]: Intel Corporation Device [8086:2030]",
+        "\tBus: primary=00, secondary=01, subordinate=01, sec-latency=0",
+        "\tCapabilities: [90] Express (v2) Root Port (Slot-), MSI 00",
+        "\tCapabilities: [110 v1] Access Control Services",
+        "\t\tACSCap:\tSrcValid+ TransBlk+ ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-",
+        "\t\tACSCtl:\tSrcValid+ TransBlk- ReqRedir+ CmpltRedir+ UpstreamFwd+ EgressCtrl- DirectTrans-",
+        "0000:01:00.0 3D controller [0302]: NVIDIA Corporation Device [10de:2330]",
+        "\tCapabilities: [100 v1] Device Serial Number 00-11-22-ff-fe-33-44-55",
+        "0000:01:00.1 Ethernet controller [0200]: Mellanox Technologies Device [15b3:1021]",
+      ].join("\n"),
+    );
+    const taken = await runCli("capture", "-F", dump);
+    expect(taken.out).not.toMatch(/00-11-22|33-44-55|[Ss]erial/);
+    const again = file("taken.json", taken.out);
+    const pairs = async (path: string): Promise<unknown> =>
+      (JSON.parse((await runCli("matrix", "--json", "-F", path)).out) as { pairs: unknown }).pairs;
+    expect(await pairs(again)).toEqual(await pairs(dump));
+  });
+
+  const machines = realMachines();
+  if (machines.length === 0)
+    console.log("skipped: ../shared/topologies is not there, real machines are not captured");
+  test.skipIf(machines.length === 0)(
+    "real machines: no serial number, and the same answers",
+    { timeout: 120_000 },
+    async () => {
+      for (const { path } of machines) {
+        const { out } = await runCli("capture", "-F", path);
+        expect(out).not.toMatch(/Serial Number|(?:[0-9a-f]{2}-){7}[0-9a-f]{2}/);
+        const again = file("taken.json", out);
+        const table = async (from: string): Promise<string> =>
+          (await runCli("matrix", "-F", from, "--cpu", "intel")).out.replace(/^.*\n/, "");
+        expect(await table(again)).toBe(await table(path));
+      }
+    },
+  );
+});
