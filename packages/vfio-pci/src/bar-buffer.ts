@@ -16,7 +16,7 @@ import {
   waitFor,
 } from "@peerbar/core";
 import type { AttachKind, TellsAttachKind } from "./attach-kind.js";
-import type { BufferList } from "./buffer-list.js";
+import type { BufferList, Draining } from "./buffer-list.js";
 import type { BarSource, IovaPolicy } from "./iova-policy.js";
 
 /** Ways a BAR is handed out. `phys` needs a single range; asking tells (vfio-pci-dmabuf R20). */
@@ -32,6 +32,8 @@ export class BarBuffer implements ExporterOps, TellsAttachKind {
   readonly source: BarSource;
   /** Device list this buffer is on; undefined once the device was closed, or the buffer released (vfio-pci-dmabuf R15, R28). */
   list: BufferList | undefined;
+  /** What a trigger waits for on behalf of this buffer. */
+  waitsFor: Draining["waitsFor"];
   readonly #policy: IovaPolicy;
   #dmabuf: DmaBuf | undefined;
   #revoked = false;
@@ -188,6 +190,7 @@ export class BarBuffer implements ExporterOps, TellsAttachKind {
           inode: dmabuf.inode,
           mappings: this.#references,
         });
+        this.waitsFor = "mappings";
         const { scheduler } = dmabuf.reservation;
         const point = { kind: "drain", on: dmabuf.label } as const;
         await waitFor(scheduler, point, options, "vfio.drain", (wake) => {
@@ -198,6 +201,7 @@ export class BarBuffer implements ExporterOps, TellsAttachKind {
       this.#drained = true;
     } finally {
       this.#wakeDrain = undefined;
+      this.waitsFor = undefined;
       this.#references += 1;
     }
     dmabuf.events?.emit({ type: "drained", buffer: dmabuf.label, inode: dmabuf.inode });

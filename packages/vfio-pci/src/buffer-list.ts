@@ -1,4 +1,4 @@
-import { Lock, type LockGuard, type Scheduler, type WaitOptions } from "@peerbar/core";
+import { type Held, Lock, type LockGuard, type Scheduler, type WaitOptions } from "@peerbar/core";
 import type { BarBuffer } from "./bar-buffer.js";
 import type { Registration } from "./registration.js";
 
@@ -6,6 +6,8 @@ import type { Registration } from "./registration.js";
 export interface Draining {
   /** The buffer's label. */
   readonly buffer: string;
+  /** What is waited for now: the reservation, fences, or unmaps; undefined where the waiting was given up and nobody repeated it. */
+  readonly waitsFor: "lock" | "fences" | "mappings" | undefined;
   /** Mappings that importers have not given back. */
   readonly mappings: number;
   /** Fences not yet signalled. */
@@ -38,10 +40,11 @@ export class BufferList {
   get draining(): readonly Draining[] {
     const found: Draining[] = [];
     for (const buffer of this.#buffers) {
-      if (buffer.drained) continue;
+      if (buffer.drained && buffer.waitsFor === undefined) continue;
       const { label, reservation } = buffer.dmabuf;
       found.push({
         buffer: label,
+        waitsFor: buffer.waitsFor,
         mappings: buffer.mappings,
         fences: reservation.pending("bookkeep").length,
       });
@@ -111,7 +114,7 @@ async function restore(buffer: BarBuffer, options: WaitOptions | undefined): Pro
   await notify(buffer, options, false);
   if (!buffer.drained) await buffer.drain(options);
   const { dmabuf } = buffer;
-  const held = await dmabuf.reservation.lock(options);
+  const held = await lockOf(buffer, options);
   buffer.markRestored();
   held.release();
   dmabuf.events?.emit({ type: "restore", buffer: dmabuf.label, inode: dmabuf.inode });
@@ -124,15 +127,26 @@ async function notify(
   revokes: boolean,
 ): Promise<void> {
   const { dmabuf } = buffer;
-  const held = await dmabuf.reservation.lock(options);
+  const held = await lockOf(buffer, options);
   try {
     if (revokes && !buffer.revoked) {
       buffer.markRevoked();
       dmabuf.events?.emit({ type: "revoke", buffer: dmabuf.label, inode: dmabuf.inode });
     }
     dmabuf.invalidateMappings(held);
+    buffer.waitsFor = "fences";
     await dmabuf.reservation.wait("bookkeep", options);
   } finally {
+    buffer.waitsFor = undefined;
     held.release();
+  }
+}
+
+async function lockOf(buffer: BarBuffer, options: WaitOptions | undefined): Promise<Held> {
+  buffer.waitsFor = "lock";
+  try {
+    return await buffer.dmabuf.reservation.lock(options);
+  } finally {
+    buffer.waitsFor = undefined;
   }
 }

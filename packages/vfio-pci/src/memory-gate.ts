@@ -35,6 +35,8 @@ export class MemoryGate {
   readonly state: MemoryState;
   readonly list: BufferList;
   readonly views: BarViews;
+  /** Set by close, under the lock: who waited for the lock meanwhile finds the device gone. */
+  closed = false;
   readonly #events: EventSink | undefined;
 
   constructor(
@@ -51,7 +53,11 @@ export class MemoryGate {
     this.#events = events;
   }
 
-  /** Runs `work` under the memory lock. A wait given up by the caller is reported with what it leaves behind. */
+  /**
+   * Runs `work` under the memory lock. A wait given up by the caller is reported with what it leaves behind.
+   *
+   * @throws DmaBufError EBADF where the device was closed meanwhile.
+   */
   async exclusive(
     syscall: string,
     trigger: TriggerName,
@@ -60,6 +66,7 @@ export class MemoryGate {
   ): Promise<void> {
     const guard = await this.list.memoryLock.lock(options);
     try {
+      if (this.closed) throw closedDevice(syscall, this.fn);
       this.announce(trigger);
       await work();
     } catch (error) {
@@ -118,6 +125,13 @@ export class MemoryGate {
     await this.fn.reset().catch(() => undefined);
     await this.reopen(options);
   }
+}
+
+/** EBADF: use after close. */
+export function closedDevice(syscall: string, fn: PciFunction): DmaBufError {
+  return new DmaBufError("EBADF", syscall, `${fn.pciAddress} was closed`, {
+    hint: "open it again",
+  });
 }
 
 const interrupts: ReadonlySet<DmaBufErrorCode> = new Set<DmaBufErrorCode>(["EINTR", "ETIMEDOUT"]);

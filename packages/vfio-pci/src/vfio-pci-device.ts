@@ -2,7 +2,6 @@ import {
   asyncDispose,
   type BarExporter,
   DmaBuf,
-  DmaBufError,
   type EventSink,
   type ExportRequest,
   type PciBar,
@@ -31,7 +30,7 @@ import type { AllocationSite, BarSource, IovaPolicy, IovaStrategy } from "./iova
 import { LinuxIova } from "./linux-iova.js";
 import { LowPower } from "./low-power.js";
 import { MappingIova } from "./mapping-iova.js";
-import { MemoryGate } from "./memory-gate.js";
+import { closedDevice, MemoryGate } from "./memory-gate.js";
 import { MemoryState } from "./memory-state.js";
 import type { P2pDecision } from "./p2p-decision.js";
 import { Registration } from "./registration.js";
@@ -144,7 +143,7 @@ export class VfioPciDevice implements BarExporter {
    *   ETIMEDOUT while waiting for a reset in progress. Nothing is left behind.
    */
   exportDmaBuf(request: BarExportRequest, options?: WaitOptions): Promise<DmaBuf> {
-    const { ranges } = request;
+    const ranges = Array.isArray(request.ranges) ? request.ranges : [];
     return this.exportRegion(
       {
         bar: request.bar,
@@ -265,16 +264,22 @@ export class VfioPciDevice implements BarExporter {
   async close(options?: WaitOptions): Promise<void> {
     if (this.#closed) return;
     this.#closing = true;
-    this.#gate.views.close();
-    await this.#gate.exclusive("vfio.close", "close", options, async () => {
-      if (this.#closed) return;
-      await this.#list.move(true, options);
-      this.#list.orphan();
-      this.#gate.state.disable();
-      this.#closed = true;
-      this.#registration.put();
-      this.#setup.onClosed(this);
-    });
+    const gate = this.#gate;
+    gate.views.close();
+    try {
+      await gate.exclusive("vfio.close", "close", options, async () => {
+        await this.#list.move(true, options);
+        this.#list.orphan();
+        gate.state.disable();
+        gate.closed = true;
+        this.#closed = true;
+        this.#registration.put();
+        this.#setup.onClosed(this);
+      });
+    } catch (error) {
+      // Another close was faster.
+      if (!this.closed) throw error;
+    }
   }
 
   async [asyncDispose](): Promise<void> {
@@ -291,10 +296,7 @@ export class VfioPciDevice implements BarExporter {
 
   /** @internal @throws DmaBufError EBADF once closing has begun. */
   assertOpen(syscall: string): void {
-    if (!this.#closing) return;
-    throw new DmaBufError("EBADF", syscall, `${this.device.pciAddress} was closed`, {
-      hint: "open it again",
-    });
+    if (this.#closing) throw closedDevice(syscall, this.device);
   }
 
   /** V11 to V20. */

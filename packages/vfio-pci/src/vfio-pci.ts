@@ -62,29 +62,10 @@ export class VfioPci {
    * @throws DmaBufError EBUSY while it is open.
    */
   open(fn: PciFunction, options: OpenOptions = {}): Promise<VfioPciDevice> {
-    if (this.#open.has(fn.pciAddress)) {
-      return Promise.reject(
-        new DmaBufError("EBUSY", "vfio.open", `${fn.pciAddress} is open already`, {
-          hint: "close it first, or use the device that is open",
-        }),
-      );
-    }
-    const device = new VfioPciDevice(fn, {
-      p2pdma: this.#options.p2pdma,
-      scheduler: this.#scheduler,
-      events: this.#options.events,
-      cpu: this.#options.cpu,
-      iovaStrategy: this.#options.iovaStrategy ?? "mapping",
-      quirks: this.#options.quirks,
-      allocate: this.#options.allocate,
-      unclaimed: new Set(options.unclaimedBars),
-      nonMappable: options.nonMappableBars ?? false,
-      onClosed: (closed) => {
-        this.#open.delete(closed.device.pciAddress);
-      },
+    // A promise, as opening is on the kernel; what throws inside rejects it.
+    return new Promise((resolve) => {
+      resolve(this.#openNow(fn, options));
     });
-    this.#open.set(fn.pciAddress, device);
-    return Promise.resolve(device);
   }
 
   /**
@@ -101,6 +82,31 @@ export class VfioPci {
       for (const { fn } of gates) await fn.reset();
     };
     await hotReset(gates, options.resetBus ?? each, options);
+  }
+
+  #openNow(fn: PciFunction, options: OpenOptions): VfioPciDevice {
+    if (this.#open.has(fn.pciAddress)) {
+      throw new DmaBufError("EBUSY", "vfio.open", `${fn.pciAddress} is open already`, {
+        hint: "close it first, or use the device that is open",
+      });
+    }
+    const { p2pdma, events, cpu, iovaStrategy, quirks, allocate } = this.#options;
+    const device = new VfioPciDevice(fn, {
+      p2pdma,
+      scheduler: this.#scheduler,
+      events,
+      cpu,
+      iovaStrategy: iovaStrategy ?? "mapping",
+      quirks,
+      allocate,
+      unclaimed: new Set(options.unclaimedBars),
+      nonMappable: options.nonMappableBars ?? false,
+      onClosed: (closed) => {
+        this.#open.delete(closed.device.pciAddress);
+      },
+    });
+    this.#open.set(fn.pciAddress, device);
+    return device;
   }
 
   #resetSet(owned: readonly VfioPciDevice[]): readonly VfioPciDevice[] {

@@ -1,7 +1,7 @@
 import { DmaBufError, type PciFunction, type WaitOptions } from "@peerbar/core";
 import type { Capabilities } from "./capabilities.js";
 import { type ConfigAccess, chop, physicalValue, triggerOf } from "./config-write.js";
-import type { MemoryGate } from "./memory-gate.js";
+import { closedDevice, type MemoryGate } from "./memory-gate.js";
 import { COMMAND } from "./memory-state.js";
 
 const FIRST_BAR = 0x10;
@@ -42,7 +42,11 @@ export class VirtualConfig {
     options: WaitOptions | undefined,
   ): Promise<void> {
     checkAccess("vfio.writeConfig", offset, size);
-    for (const access of chop(offset, size, value)) await this.#write(access, options);
+    for (const access of chop(offset, size, value)) {
+      // A piece may have waited for the memory lock while the device was closed.
+      if (this.#gate.closed) throw closedDevice(SYSCALL, this.#fn);
+      await this.#write(access, options);
+    }
   }
 
   #read({ offset, size }: ConfigAccess): number {

@@ -19,7 +19,7 @@ describe("R10: the tests of attach, in order", () => {
     expect(await refusal(() => buffer.attach(fakeDevice(NIC), noPeer))).toMatch(/^EOPNOTSUPP/);
   });
 
-  it("revoked comes before not revocable", async () => {
+  it("B4: revoked comes before not revocable", async () => {
     const { device } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     await device.writeConfig(4, 2, 0);
@@ -113,6 +113,44 @@ describe("addresses", () => {
       { address: 0x1_0000_2000n, length: 0x1000 },
       { address: 0x1_0000_1000n, length: 0x1000 },
     ]);
+    await importer.leave();
+  });
+
+  it("B56: each entry has the length of its own range", async () => {
+    const { device } = await rig();
+    const ranges = [1n, 3n, 2n].map((pages) => ({ offset: 0n, length: pages * 0x1000n }));
+    using buffer = await device.exportDmaBuf({ bar: 0, ranges });
+    const importer = new DynamicImporter(buffer, fakeDevice(NIC));
+    const lengths = [...(await importer.map())].map(({ length }) => length);
+    expect(lengths).toEqual([0x1000, 0x3000, 0x2000]);
+    await importer.leave();
+  });
+
+  it("B60: attach and map after close touch nothing of the device", async () => {
+    const { device, fn, p2p } = await rig();
+    using buffer = await device.exportDmaBuf(ONE_PAGE);
+    const importer = new DynamicImporter(buffer, fakeDevice(NIC));
+    await device.close();
+    const before = [fn.log.length, p2p.asked.length];
+    expect(await refusal(() => buffer.attach(fakeDevice(NIC), revocable))).toMatch(/^ENODEV/);
+    expect(await refusal(() => importer.map())).toMatch(/^ENODEV/);
+    expect([fn.log.length, p2p.asked.length]).toEqual(before);
+    await importer.leave();
+  });
+
+  it("R12, R13: map and unmap need the reservation held", async () => {
+    const { device } = await rig();
+    using buffer = await device.exportDmaBuf(ONE_PAGE);
+    const importer = new DynamicImporter(buffer, fakeDevice(NIC));
+    const stale = buffer.reservation.lockNow();
+    stale.release();
+    expect((await errorOf(() => importer.mapHeld(stale))).code).toBe("ERR_PROTOCOL");
+    const table = await importer.map();
+    const unmap = (): void => {
+      importer.attachment.unmap(table, "bidirectional", stale);
+    };
+    expect((await errorOf(unmap)).code).toBe("ERR_PROTOCOL");
+    expect(importer.attachment.mappings).toBe(1);
     await importer.leave();
   });
 

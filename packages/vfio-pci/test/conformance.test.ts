@@ -1,11 +1,11 @@
-import type { DmaBuf, Slice } from "@peerbar/core";
 import {
   type ExporterCapability,
-  exporterCases,
   type ExporterFixture,
   type ExporterSubject,
+  exporterCases,
 } from "@peerbar/conformance";
 import { registerSuite } from "@peerbar/conformance/vitest";
+import type { DmaBuf, Slice } from "@peerbar/core";
 import type { IommuMode } from "@peerbar/iommu-mock";
 import { describe, it } from "vitest";
 import { type IovaStrategy, type P2pMapType, VfioPci } from "../src/index.js";
@@ -33,9 +33,7 @@ async function fixture(
       client === undefined || client === FAR ? "not-supported" : answer,
   };
   const vfio = new VfioPci({ p2pdma, iovaStrategy: strategy });
-  const device = await vfio.open(
-    new FakeFunction({ bars: [memoryBar(0, START, 64n * GIB)] }),
-  );
+  const device = await vfio.open(new FakeFunction({ bars: [memoryBar(0, START, 64n * GIB)] }));
   let next = 0x10_0000n;
   const layout = new Map<DmaBuf, readonly Slice[]>();
   return {

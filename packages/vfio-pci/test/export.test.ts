@@ -1,9 +1,10 @@
-import type { DmaBuf, ExportRequest, Slice } from "@peerbar/core";
+import { type DmaBuf, DmaBufError, type ExportRequest, type Slice } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
+import type { AllocationSite } from "../src/index.js";
 import { errorOf, refusal, settle } from "./fixtures/errors.js";
 import { FakeFunction, GIB, ioBar, MIB, memoryBar } from "./fixtures/fake-function.js";
 import { fakeDevice, revocable } from "./fixtures/fake-importer.js";
-import { ONE_PAGE, rig } from "./fixtures/rig.js";
+import { ONE_PAGE, type Rig, rig } from "./fixtures/rig.js";
 
 const PAGE = 0x1000n;
 const bars = [
@@ -43,7 +44,7 @@ describe("one violation", () => {
       at(0, page(0n, 1n << 63n), page(0n, 1n << 63n)),
       "EINVAL vfio-pci-dmabuf V15",
     ],
-    ["V16: the sum has bit 63", at(0, page(0n, 1n << 63n)), "EINVAL vfio-pci-dmabuf V16"],
+    ["V16, B16: the sum has bit 63", at(0, page(0n, 1n << 63n)), "EINVAL vfio-pci-dmabuf V16"],
     ["V18, R7: an I/O BAR", at(2, page(0n)), "EINVAL vfio-pci-dmabuf V18"],
     ["V19: start + offset wraps", at(5, page(MIB * 2n)), "EOVERFLOW vfio-pci-dmabuf V19"],
     [
@@ -78,6 +79,47 @@ describe("one violation", () => {
     expect(await refusal(() => device.exportDmaBuf(ONE_PAGE))).toBe("ENODEV vfio-pci-dmabuf V21");
     await device.close();
     await gone;
+  });
+
+  it("V17, V22: a failing allocation is thrown as it is, after V16, before V18, and undone", async () => {
+    const failing = (site: AllocationSite): Promise<Rig> =>
+      rig({
+        bars,
+        vfio: {
+          allocate: (asked) => {
+            if (asked === site) throw new DmaBufError("ENOMEM", "kmalloc", asked);
+          },
+        },
+      });
+    const first = await failing("private");
+    const io = at(2, page(0n));
+    expect((await errorOf(() => first.device.exportDmaBuf(io))).code).toBe("ENOMEM");
+    expect(await refusal(() => first.device.exportDmaBuf(at(2, page(0n, 1n << 63n))))).toBe(
+      "EINVAL vfio-pci-dmabuf V16",
+    );
+    const second = await failing("dma-buf");
+    expect(await refusal(() => second.device.exportDmaBuf(at(0, page(16n * MIB))))).toBe(
+      "EINVAL vfio-pci-dmabuf V20",
+    );
+    expect((await errorOf(() => second.device.exportDmaBuf(ONE_PAGE))).code).toBe("ENOMEM");
+    // V21 is looked at first, and after V20.
+    const gone = second.device.unregister();
+    expect(await refusal(() => second.device.exportDmaBuf(ONE_PAGE))).toMatch(/V21$/);
+    expect(await refusal(() => second.device.exportDmaBuf(at(0, page(16n * MIB))))).toMatch(/V20$/);
+    for (const { device } of [first, second]) {
+      expect([device.buffers, device.registrations]).toEqual([0, 1]);
+    }
+    await second.device.close();
+    await gone;
+  });
+
+  it("V20, B15: the end is that of the BAR to the byte, not of its last page", async () => {
+    const { device } = await rig({ bars: [memoryBar(0, 0x10_0000_0000n, 0x1800n)] });
+    expect(await refusal(() => device.exportDmaBuf(at(0, page(PAGE))))).toBe(
+      "EINVAL vfio-pci-dmabuf V20",
+    );
+    using buffer = await device.exportDmaBuf(at(0, page(0n)));
+    expect(buffer.size).toBe(PAGE);
   });
 
   it("names numbers in hexadecimal, with units, and says what to do", async () => {

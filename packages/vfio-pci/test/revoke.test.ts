@@ -50,7 +50,9 @@ describe("the order of a revoke", () => {
       const reset = device.reset();
       await settle();
       expect(fn.log).not.toContain("reset");
-      expect(device.draining).toEqual([{ buffer: buffer.label, mappings: 0, fences: 1 }]);
+      expect(device.draining).toEqual([
+        { buffer: buffer.label, waitsFor: "fences", mappings: 0, fences: 1 },
+      ]);
       expect(buffer.reservation.isLocked).toBe(true);
       fence.signal();
       await reset;
@@ -58,7 +60,7 @@ describe("the order of a revoke", () => {
     },
   );
 
-  it("B2: waits until every mapping is gone, the last one ends it", async () => {
+  it("R13, B2, B61: waits until every mapping is gone, the last one ends it", async () => {
     const { device, fn } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -67,7 +69,9 @@ describe("the order of a revoke", () => {
     await importer.map();
     const reset = device.reset();
     await settle();
-    expect(device.draining).toEqual([{ buffer: buffer.label, mappings: 2, fences: 0 }]);
+    expect(device.draining).toEqual([
+      { buffer: buffer.label, waitsFor: "mappings", mappings: 2, fences: 0 },
+    ]);
     expect(fn.log).not.toContain("reset");
     const held = await buffer.reservation.lock();
     const first = importer.tables.shift();
@@ -192,7 +196,7 @@ describe("giving up", () => {
     expect(error.reason).toContain(`${buffer} (1 mapping left)`);
     expect(fn.log).not.toContain("reset");
     expect(await refusal(() => importer.map())).toMatch(/^ENODEV/);
-    expect(device.draining).toEqual([{ buffer, mappings: 1, fences: 0 }]);
+    expect(device.draining).toEqual([{ buffer, waitsFor: undefined, mappings: 1, fences: 0 }]);
   });
 
   it("R16: the next reset waits for the same mappings, and ends when they go", async () => {
@@ -250,6 +254,21 @@ describe("giving up", () => {
     await importer.leave();
     await device.close();
     expect([device.closed, device.registrations]).toEqual([true, 0]);
+  });
+
+  it("while somebody holds the reservation, draining says so; giving up changes nothing", async () => {
+    const { device, importer, buffer } = await stuck();
+    const held = await importer.attachment.buffer.reservation.lock();
+    const abort = new AbortController();
+    const reset = device.reset({ signal: abort.signal });
+    await settle();
+    expect(device.draining).toEqual([{ buffer, waitsFor: "lock", mappings: 1, fences: 0 }]);
+    abort.abort();
+    expect((await errorOf(() => reset)).reason).toContain("buffers left revoked: none");
+    expect(device.draining).toEqual([]);
+    held.release();
+    expect((await importer.map()).entries).toBe(1);
+    await importer.leave();
   });
 
   it("R21: without a signal it waits for ever, the lock held", async () => {
@@ -311,6 +330,45 @@ describe("close", () => {
     await unregistered;
     expect([gone, buffer.released]).toEqual([true, false]);
     buffer.close();
+  });
+
+  it("what waited for the lock behind it finds the device gone, and acts on nothing", async () => {
+    const { device, fn, vfio } = await rig();
+    let finish = (): void => undefined;
+    fn.duringReset = () => new Promise<void>((resolve) => (finish = resolve));
+    const first = device.reset();
+    await settle();
+    const second = device.close();
+    const late = [device.writeConfig(4, 2, 0), device.reset(), device.enterLowPower()];
+    finish();
+    await Promise.all([first, second]);
+    // Closing had begun: these were refused at once.
+    for (const one of late) expect((await errorOf(() => one)).code).toBe("EBADF");
+    const again = await vfio.open(fn);
+    fn.duringReset = undefined;
+    const queued = [again.reset(), again.reset()];
+    const closed = again.close();
+    const behind = errorOf(() => again.reset());
+    await Promise.all([...queued, closed]);
+    expect((await behind).code).toBe("EBADF");
+    expect(fn.log.filter((line) => line === "reset")).toHaveLength(3);
+  });
+
+  it("closing again after a cancelled close finishes it, twice at once too", async () => {
+    const { device, fn } = await rig();
+    const buffer = await device.exportDmaBuf(ONE_PAGE);
+    const importer = new DynamicImporter(buffer, fakeDevice(NIC));
+    importer.slow = true;
+    await importer.map();
+    const abort = new AbortController();
+    const cancelled = device.close({ signal: abort.signal });
+    await settle();
+    abort.abort();
+    await errorOf(() => cancelled);
+    await importer.leave();
+    await Promise.all([device.close(), device.close()]);
+    expect(fn.log).not.toContain("reset");
+    expect(device.closed).toBe(true);
   });
 
   it("is harmless twice, also at the same time", async () => {

@@ -91,7 +91,10 @@ describe("cost", () => {
   it("revoke with 1,000 importers is linear: each is told once", async () => {
     const device = await open();
     const time = async (count: number): Promise<number> => {
-      const buffer = await device.exportDmaBuf({ bar: 0, ranges: [{ offset: 0n, length: 0x1000n }] });
+      const buffer = await device.exportDmaBuf({
+        bar: 0,
+        ranges: [{ offset: 0n, length: 0x1000n }],
+      });
       let told = 0;
       const importers = Array.from({ length: count }, (_, i) =>
         buffer.attach(fakeDevice(`0000:${(i % 250).toString(16)}:00.0`), {

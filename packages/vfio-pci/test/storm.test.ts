@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { IovaStrategy } from "../src/index.js";
 import { type BackedMachine, backedMachine } from "./fixtures/backed-machine.js";
 import { settle } from "./fixtures/errors.js";
-import { EXPRESS, FakeFunction, memoryBar, MIB, PM } from "./fixtures/fake-function.js";
+import { EXPRESS, FakeFunction, MIB, memoryBar, PM } from "./fixtures/fake-function.js";
 import { DynamicImporter } from "./fixtures/fake-importer.js";
 import { ONE_PAGE, rig } from "./fixtures/rig.js";
 
@@ -47,10 +47,12 @@ async function storm(strategy: IovaStrategy, mode: "dma" | "dma-fq", seed: numbe
     vfio: { iovaStrategy: strategy, events: undefined },
   });
   const { device } = all;
-  const buffers = await Promise.all([0n, 1n, 2n].map((i) => {
-    const range = { offset: i * MIB, length: MIB };
-    return device.exportDmaBuf({ bar: 0, ranges: i === 2n ? [range, range] : [range] });
-  }));
+  const buffers = await Promise.all(
+    [0n, 1n, 2n].map((i) => {
+      const range = { offset: i * MIB, length: MIB };
+      return device.exportDmaBuf({ bar: 0, ranges: i === 2n ? [range, range] : [range] });
+    }),
+  );
   const importers = buffers.flatMap((buffer) => [
     new DynamicImporter(buffer, machine.device),
     new DynamicImporter(buffer, machine.device),
@@ -106,7 +108,10 @@ describe("reset storms", () => {
   it("gives back every IOVA (strict)", async () => {
     for (const strategy of ["mapping", "attachment"] as const) {
       const { iommu, device: nic } = backedMachine("dma");
-      const { device } = await rig({ answer: "thru-host-bridge", vfio: { iovaStrategy: strategy } });
+      const { device } = await rig({
+        answer: "thru-host-bridge",
+        vfio: { iovaStrategy: strategy },
+      });
       const buffer = await device.exportDmaBuf(ONE_PAGE);
       const importer = new DynamicImporter(buffer, nic);
       for (let i = 0; i < 100; i++) {
