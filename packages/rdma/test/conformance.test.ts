@@ -16,10 +16,6 @@ function subject(mode: MrMode, special: readonly ImporterCapability[]): Importer
     role: "importer",
     name: `rdma, ${mode}`,
     capabilities: ["sgt", "dma", "multi-range", "kernel-fences", ...special],
-    knownGaps: {
-      "error/no-common-interconnect":
-        "registration maps without asking what the exporter offers: an exporter without sgt is not refused",
-    },
     setup: () => {
       const memory = new PhysicalMemory();
       const iommu = new MockIommu();

@@ -48,7 +48,7 @@ const keepsPeer2Peer: ExporterCase = {
   rules: "dma-buf R10",
   needs: ["sgt"],
   async run({ device, ...fixture }) {
-    const buffer = await fixture.export(SIZE);
+    const buffer = await fixture.export(0x9000n);
     const importer = new ScriptedImporter(buffer, device);
     const atAttach = importer.attachment.peer2peer;
     await importer.map();

@@ -1,6 +1,5 @@
 import {
   type Attachment,
-  agree,
   type DmaBuf,
   DmaBufError,
   type DmaBufReference,
@@ -8,6 +7,7 @@ import {
   type Held,
   hex,
   type ImporterOps,
+  type ScatterEntry,
   type ScatterTable,
   type Slice,
 } from "@peerbar/core";
@@ -78,13 +78,11 @@ export class SimpleImport implements ImporterOps {
 
   /** Attaches last, when this object is ready to be invalidated (known-bugs B37), then maps under the lock. */
   async begin(): Promise<void> {
-    const { device, mode } = this.importer;
-    this.attachment = this.buffer.attach(device, this);
-    const offers = this.buffer.ops.offers(this.attachment);
-    agree(["sgt"], offers, "importer.import");
+    this.attachment = this.attach();
+    this.negotiate(this.attachment);
     const held = await this.buffer.reservation.lock();
     try {
-      if (mode === "pinned") this.pin(held);
+      if (this.importer.mode === "pinned") this.pin(held);
       await this.mapHeld(held);
     } finally {
       held.release();
@@ -106,8 +104,8 @@ export class SimpleImport implements ImporterOps {
     const held = await this.buffer.reservation.lock();
     try {
       await this.mapHeld(held);
-      const at = this.table?.locate(this.slice.offset + offset);
-      if (at === undefined) return false;
+      if (this.table === undefined) return false;
+      const at = this.locate(this.table, this.slice.offset + offset);
       const done = await this.importer.device.engine?.write(at.address, bytes);
       return done?.status === "ok";
     } catch (error) {
@@ -134,6 +132,19 @@ export class SimpleImport implements ImporterOps {
       attachment.detach();
     }
     this.#reference.put();
+  }
+
+  protected attach(): Attachment {
+    return this.buffer.attach(this.importer.device, this);
+  }
+
+  protected negotiate(attachment: Attachment): void {
+    attachment.negotiate(["sgt"]);
+  }
+
+  /** Where byte `offset` of the buffer is for the device. */
+  protected locate(table: ScatterTable, offset: bigint): ScatterEntry {
+    return table.locate(offset);
   }
 
   protected pin(held: Held): void {
