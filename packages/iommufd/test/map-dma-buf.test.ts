@@ -71,17 +71,17 @@ describe("mapping a dma-buf", () => {
 describe("errors of a map, in the kernel's order", () => {
   const whole = { offset: 0n, length: 0x1000n };
   const cases: readonly (readonly [string, object, string])[] = [
-    ["M2: an IOVA of 2^64-1, before M3", { iova: MAX, access: "" }, "EOVERFLOW"],
-    ["M2: a length of 2^64-1, before M8", { slice: { offset: 0n, length: MAX } }, "EOVERFLOW"],
-    ["M2: a negative IOVA", { iova: -1n }, "EOVERFLOW"],
-    ["M3: no permission, before M6", { access: "", slice: { offset: MAX, length: 2n } }, "EINVAL"],
-    ["M5: length 0, before M8", { slice: { offset: MAX, length: 0n } }, "EINVAL"],
-    ["M6: offset + length wraps", { slice: { offset: MAX, length: 2n } }, "EOVERFLOW"],
-    ["M6: a negative offset", { slice: { offset: -1n, length: 2n } }, "EOVERFLOW"],
-    ["M8: one byte past the end", { slice: { offset: 0n, length: 0x10_0001n } }, "EINVAL"],
-    ["M8: starts at the end", { slice: { offset: 0x10_0000n, length: 1n } }, "EINVAL"],
+    ["iommufd M2: an IOVA of 2^64-1, before M3", { iova: MAX, access: "" }, "EOVERFLOW"],
+    ["iommufd M2: a length of 2^64-1, before M8", { slice: { offset: 0n, length: MAX } }, "EOVERFLOW"],
+    ["iommufd M2: a negative IOVA", { iova: -1n }, "EOVERFLOW"],
+    ["iommufd M3: no permission, before M6", { access: "", slice: { offset: MAX, length: 2n } }, "EINVAL"],
+    ["iommufd M5: length 0, before M8", { slice: { offset: MAX, length: 0n } }, "EINVAL"],
+    ["iommufd M6: offset + length wraps", { slice: { offset: MAX, length: 2n } }, "EOVERFLOW"],
+    ["iommufd M6: a negative offset", { slice: { offset: -1n, length: 2n } }, "EOVERFLOW"],
+    ["iommufd M8: one byte past the end", { slice: { offset: 0n, length: 0x10_0001n } }, "EINVAL"],
+    ["iommufd M8: starts at the end", { slice: { offset: 0x10_0000n, length: 1n } }, "EINVAL"],
   ];
-  it.each(cases)("iommufd %s", async (_title, change, code) => {
+  it.each(cases)("%s", async (_title, change, code) => {
     const { ioas, exporter, buffer } = setup();
     const request = { slice: whole, access: "rw" as const, ...change };
     await expect(ioas.mapDmaBuf(buffer, request as never)).rejects.toMatchObject({ code });

@@ -63,7 +63,7 @@ export class DmaBufUmem {
    * because an invalidation may come at once (known-bugs B37).
    *
    * @throws DmaBufError in this order (rdma-umem R1): EINVAL where offset + size wraps, EBADF for a released buffer, EINVAL past its end,
-   *   EINVAL for size 0, then the exporter's errno. The reference is dropped.
+   *   EINVAL for size 0, then the exporter's errno, EOPNOTSUPP where it cannot be mapped. The reference is dropped.
    */
   static get(
     device: DmaDevice,
@@ -82,7 +82,7 @@ export class DmaBufUmem {
       }
       if (size === 0n) throw invalid("a size of 0 bytes");
       const umem = new DmaBufUmem(reference, request);
-      umem.#attachment = buffer.attach(device, ops(umem));
+      umem.#attach(device, ops(umem));
       return umem;
     } catch (error) {
       reference.put();
@@ -160,12 +160,7 @@ export class DmaBufUmem {
    */
   async mapPages(held: Held, options?: WaitOptions): Promise<ScatterSlice> {
     this.buffer.reservation.assertHeld(held, "umem.mapPages");
-    if (this.#revoked) {
-      throw new DmaBufError("EINVAL", "umem.mapPages", "the exporter revoked the buffer", {
-        hint: "register the memory again",
-        rule: "rdma-umem R6",
-      });
-    }
+    this.#assertNotRevoked();
     const slice = this.#slice ?? this.#map(held);
     await this.buffer.reservation.wait("kernel", options);
     return slice;
@@ -233,6 +228,8 @@ export class DmaBufUmem {
     let held: Held | undefined;
     try {
       held = await this.buffer.reservation.lock(options);
+      // Revoked while it waited: the revoke found nothing pinned, and will not come back for a pin made now.
+      this.#assertNotRevoked();
       this.#attached().pin(held);
       this.#pinned = true;
       await this.mapPages(held, options);
@@ -244,6 +241,26 @@ export class DmaBufUmem {
       else await this.release();
       throw error;
     }
+  }
+
+  /** Attaches and makes sure of an interconnect: a region needs DMA addresses, and the exporter may offer none. */
+  #attach(device: DmaDevice, ops: ImporterOps): void {
+    const attachment = this.buffer.attach(device, ops);
+    this.#attachment = attachment;
+    try {
+      attachment.negotiate(["sgt"]);
+    } catch (error) {
+      attachment.detach();
+      throw error;
+    }
+  }
+
+  #assertNotRevoked(): void {
+    if (!this.#revoked) return;
+    throw new DmaBufError("EINVAL", "umem.mapPages", "the exporter revoked the buffer", {
+      hint: "register the memory again",
+      rule: "rdma-umem R6",
+    });
   }
 
   #leave(): void {
