@@ -81,7 +81,7 @@ describe("getting a umem", () => {
     );
   });
 
-  it("rdma-umem R3, R16: pinned is pinned and mapped at once, peer to peer, and cannot be told of a revoke", async () => {
+  it("rdma-umem R3, R16, B38: pinned is pinned and mapped at once, peer to peer, and cannot be told of a revoke", async () => {
     const exporter = fourTimes64K({ pin: true });
     const request = { offset: 0n, size: 0x1000n, access: RW };
     const umem = await DmaBufUmem.getPinned(fn, exporter.buffer, request);
@@ -158,7 +158,7 @@ describe("getting a umem", () => {
     expect(exporter.buffer.references).toBe(1);
   });
 
-  it("rdma-umem R5, R6: revoked between attach and pin it is EINVAL, never pinned, and leaves nothing", async () => {
+  it("rdma-umem R5, R6, B37: revoked between attach and pin it is EINVAL, never pinned, and leaves nothing", async () => {
     const exporter = fourTimes64K({ pin: true });
     const held = await exporter.buffer.reservation.lock();
     const request = { offset: 0n, size: 0x1000n, access: RW };
@@ -303,7 +303,7 @@ describe("revoking a umem", () => {
     return { exporter, umem };
   }
 
-  it("rdma-umem R12, R13: callback, unmap, unpin, all before the notification returns; once", async () => {
+  it("rdma-umem R12, R13, B40: callback, unmap, unpin, all before the notification returns; once", async () => {
     const { exporter, umem } = await pinned();
     const held = exporter.buffer.reservation.lockNow();
     exporter.buffer.invalidateMappings(held);
