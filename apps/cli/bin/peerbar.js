@@ -1,8 +1,11 @@
 #!/usr/bin/env node
 import { existsSync } from "node:fs";
+import module from "node:module";
 
 const main = new URL("../dist/main.js", import.meta.url);
 if (existsSync(main)) {
+  // Node 22 keeps compiled code between runs; older ones start without.
+  module.enableCompileCache?.();
   const { run, processIo } = await import(main.href);
   process.exitCode = await run(process.argv.slice(2), processIo());
 } else {
