@@ -76,6 +76,19 @@ export class RangeNodes {
     return (this.lows[slot] ?? 0) + this.lengthAt(slot);
   }
 
+  /** Where in `up` the subtree of `address` hangs: the same as {@link indexIn}, by keys that a descent has just read. */
+  protected indexOfKey(up: number, address: number): number {
+    const keys = this.keys;
+    let low = up * WIDTH;
+    let high = low + (this.childCount[up] ?? 0);
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if ((keys[middle] ?? 0) <= address) low = middle;
+      else high = middle;
+    }
+    return low - up * WIDTH;
+  }
+
   protected indexIn(up: number, node: number): number {
     const children = this.children;
     const base = up * WIDTH;
@@ -93,12 +106,11 @@ export class RangeNodes {
     }
     this.bound[leaf * 2 + 1] = largest;
     this.bound[leaf * 2] = gap;
-    let node = leaf;
+    const address = this.lows[leaf * WIDTH] ?? 0;
     for (let up = this.meta[leaf * META + UP] ?? 0; up !== 0; up = this.innerUp[up] ?? 0) {
-      const slot = up * WIDTH + this.indexIn(up, node);
+      const slot = up * WIDTH + this.indexOfKey(up, address);
       if ((this.gaps[slot] ?? 0) >= gap) return;
       this.gaps[slot] = gap;
-      node = up;
     }
   }
 
@@ -128,13 +140,12 @@ export class RangeNodes {
   protected setLargest(leaf: number, largest: number): void {
     this.bound[leaf * 2] = largest;
     let gap = largest;
-    let node = leaf;
+    const address = this.lows[leaf * WIDTH] ?? 0;
     for (let up = this.meta[leaf * META + UP] ?? 0; up !== 0; up = this.innerUp[up] ?? 0) {
-      const slot = up * WIDTH + this.indexIn(up, node);
+      const slot = up * WIDTH + this.indexOfKey(up, address);
       if (this.gaps[slot] === gap) return;
       this.gaps[slot] = gap;
       gap = this.largestGap(up);
-      node = up;
     }
   }
 

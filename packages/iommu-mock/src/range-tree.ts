@@ -235,17 +235,16 @@ export class RangeTree extends RangeStructure {
 
   /** The nearest leaf below `leaf` with a hole of `size`; 0 where none is left above `low`. */
   #leafBefore(leaf: number, size: number, low: number): number {
-    let node = leaf;
+    const address = this.lows[leaf * WIDTH] ?? 0;
     let up = this.meta[leaf * META + UP] ?? 0;
     for (let height = 1; up !== 0; height++) {
       const base = up * WIDTH;
-      for (let i = this.indexIn(up, node) - 1; i >= 0; i--) {
+      for (let i = this.indexOfKey(up, address) - 1; i >= 0; i--) {
         if ((this.keys[base + i + 1] ?? 0) <= low) return 0;
         if ((this.gaps[base + i] ?? 0) >= size) {
           return this.#edgeLeaf(this.children[base + i] ?? 0, height - 1, size, -1);
         }
       }
-      node = up;
       up = this.innerUp[up] ?? 0;
     }
     return 0;
@@ -253,17 +252,16 @@ export class RangeTree extends RangeStructure {
 
   /** The nearest leaf above `leaf` with a hole of `size`, or 0. */
   #leafAfter(leaf: number, size: number): number {
-    let node = leaf;
+    const address = this.lows[leaf * WIDTH] ?? 0;
     let up = this.meta[leaf * META + UP] ?? 0;
     for (let height = 1; up !== 0; height++) {
       const base = up * WIDTH;
       const count = this.childCount[up] ?? 0;
-      for (let i = this.indexIn(up, node) + 1; i < count; i++) {
+      for (let i = this.indexOfKey(up, address) + 1; i < count; i++) {
         if ((this.gaps[base + i] ?? 0) >= size) {
           return this.#edgeLeaf(this.children[base + i] ?? 0, height - 1, size, 1);
         }
       }
-      node = up;
       up = this.innerUp[up] ?? 0;
     }
     return 0;
