@@ -269,7 +269,7 @@ describe("page tables and devices", () => {
 });
 
 describe("in-kernel access", () => {
-  it("iommufd section 5, B26: pin and rw are refused before and after a revoke", async () => {
+  it("iommufd section 5, known-bugs B26: pin and rw are refused before and after a revoke", async () => {
     const { ioas, exporter, map } = setup();
     await map(0x1_0000n);
     await map(0x2_0000n, 0x1000n, "r");

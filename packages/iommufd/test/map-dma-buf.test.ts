@@ -72,9 +72,17 @@ describe("errors of a map, in the kernel's order", () => {
   const whole = { offset: 0n, length: 0x1000n };
   const cases: readonly (readonly [string, object, string])[] = [
     ["iommufd M2: an IOVA of 2^64-1, before M3", { iova: MAX, access: "" }, "EOVERFLOW"],
-    ["iommufd M2: a length of 2^64-1, before M8", { slice: { offset: 0n, length: MAX } }, "EOVERFLOW"],
+    [
+      "iommufd M2: a length of 2^64-1, before M8",
+      { slice: { offset: 0n, length: MAX } },
+      "EOVERFLOW",
+    ],
     ["iommufd M2: a negative IOVA", { iova: -1n }, "EOVERFLOW"],
-    ["iommufd M3: no permission, before M6", { access: "", slice: { offset: MAX, length: 2n } }, "EINVAL"],
+    [
+      "iommufd M3: no permission, before M6",
+      { access: "", slice: { offset: MAX, length: 2n } },
+      "EINVAL",
+    ],
     ["iommufd M5: length 0, before M8", { slice: { offset: MAX, length: 0n } }, "EINVAL"],
     ["iommufd M6: offset + length wraps", { slice: { offset: MAX, length: 2n } }, "EOVERFLOW"],
     ["iommufd M6: a negative offset", { slice: { offset: -1n, length: 2n } }, "EOVERFLOW"],
@@ -87,6 +95,25 @@ describe("errors of a map, in the kernel's order", () => {
     await expect(ioas.mapDmaBuf(buffer, request as never)).rejects.toMatchObject({ code });
     expect(exporter.steps).toEqual([]);
     expectUntouched(exporter);
+  });
+
+  it("iommufd M2, M6: what no u64 can carry, or wraps one, is EOVERFLOW by its own rule", async () => {
+    const { ioas, buffer } = setup();
+    for (const [rule, slice, at] of [
+      ["iommufd M2", whole, MAX],
+      ["iommufd M2", { offset: 0n, length: ADDRESS_LIMIT }, undefined],
+      ["iommufd M6", { offset: MAX, length: 2n }, undefined],
+    ] as const) {
+      const request = {
+        slice,
+        access: "r" as const,
+        ...(at === undefined ? {} : { iova: iova(at) }),
+      };
+      await expect(ioas.mapDmaBuf(buffer, request)).rejects.toMatchObject({
+        code: "EOVERFLOW",
+        rule,
+      });
+    }
   });
 
   it("iommufd M3 and M5 name their rules", async () => {
