@@ -143,7 +143,8 @@ export class VfioPciDevice implements BarExporter {
    *   ETIMEDOUT while waiting for a reset in progress. Nothing is left behind.
    */
   exportDmaBuf(request: BarExportRequest, options?: WaitOptions): Promise<DmaBuf> {
-    const ranges = Array.isArray(request.ranges) ? request.ranges : [];
+    const given: unknown = request.ranges;
+    const ranges = Array.isArray(given) ? request.ranges : [];
     return this.exportRegion(
       {
         bar: request.bar,

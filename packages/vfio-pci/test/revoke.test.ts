@@ -60,6 +60,26 @@ describe("the order of a revoke", () => {
     },
   );
 
+  it("B2: a fence that an importer adds while it is told counts, too: invalidate comes before the wait", async () => {
+    const { device, fn, scheduler } = await rig();
+    using buffer = await device.exportDmaBuf(ONE_PAGE);
+    const importer = new DynamicImporter(buffer, fakeDevice(NIC));
+    const fence = new FenceContext(1, "unmap", scheduler).next();
+    importer.duringInvalidate = (held) => {
+      importer.duringInvalidate = undefined;
+      buffer.reservation.reserveFences(held, 1);
+      buffer.reservation.addFence(held, fence, "bookkeep");
+    };
+    await importer.map();
+    const reset = device.reset();
+    await settle();
+    expect(fn.log).not.toContain("reset");
+    fence.signal();
+    await reset;
+    expect(fn.log).toContain("reset");
+    await importer.leave();
+  });
+
   it("R13, B2, B61: waits until every mapping is gone, the last one ends it", async () => {
     const { device, fn } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
