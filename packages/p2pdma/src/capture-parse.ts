@@ -104,9 +104,11 @@ function readSource(reader: Reader | undefined, name: string): TopologySource {
 
 function readMachine(reader: Reader | undefined): MachineInfo | undefined {
   if (reader === undefined) return undefined;
+  const iommu = reader.optional("iommu")?.boolean();
   return {
     cpu: reader.key("cpu").oneOf(cpuKinds),
     cpuEvidence: reader.optional("cpuEvidence")?.text(),
+    ...(iommu === undefined ? {} : { iommu }),
   };
 }
 

@@ -32,6 +32,21 @@ export interface Walk {
   hidden: boolean;
 }
 
+/** What differs from the topology. */
+export interface ChainChanges {
+  /** ACS of a function by index (run-time changes). */
+  readonly acs?: ReadonlyMap<number, AcsInfo>;
+  /** Host bridges taken as listed. */
+  readonly trust?: "all" | readonly string[] | undefined;
+}
+
+function trusted(verdict: HostBridgeVerdict, trust: ChainChanges["trust"]): HostBridgeVerdict {
+  const isTrusted = trust === "all" || trust?.includes(verdict.root) === true;
+  if (!isTrusted || (verdict.listed === true && !verdict.sameOnly)) return verdict;
+  const why = `host bridge ${verdict.root} is trusted by an override`;
+  return { ...verdict, listed: true, sameOnly: false, why, forced: true };
+}
+
 /**
  * Upstream chains of every function as typed arrays, with running counts of redirecting ports: a pair costs the depth of its two
  * functions, whatever the machine's size.
@@ -53,10 +68,7 @@ export class Chains {
   readonly hosts: readonly HostBridgeVerdict[];
   readonly #cpu: boolean | undefined;
 
-  /**
-   * @param acs - ACS of a function by index, where it differs from the topology's (run-time changes)
-   */
-  constructor(topology: PciTopology, cpu: CpuKind, acs?: ReadonlyMap<number, AcsInfo>) {
+  constructor(topology: PciTopology, cpu: CpuKind, changes: ChainChanges = {}) {
     this.topology = topology;
     const { functions } = topology;
     const n = functions.length;
@@ -73,10 +85,12 @@ export class Chains {
       this.up[index] = (pf ?? fn).parent;
       this.gap[index] = (pf ?? fn).hiddenUpstream === true ? 1 : 0;
       this.host[index] = (pf ?? fn).hostBridge;
-      this.state[index] = acsState(acs?.get(index) ?? fn.acs);
+      this.state[index] = acsState(changes.acs?.get(index) ?? fn.acs);
     }
     for (let index = 0; index < n; index += 1) this.#measure(index);
-    this.hosts = topology.hostBridges.map((_, index) => judgeHostBridge(topology, index));
+    this.hosts = topology.hostBridges.map((_, index) =>
+      trusted(judgeHostBridge(topology, index), changes.trust),
+    );
     this.#cpu = cpuSupportsP2pdma(cpu);
   }
 

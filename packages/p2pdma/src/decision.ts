@@ -1,5 +1,5 @@
 import type { HostBridgeVerdict } from "./host-bridge-list.js";
-import type { AcsInfo, CpuKind } from "./topology.js";
+import type { AcsInfo, CpuKind, PciBarInfo } from "./topology.js";
 
 /**
  * How the provider's BAR can be reached (p2pdma, section 1): at its bus address by way of switches, through the host bridge like any
@@ -67,7 +67,13 @@ export interface P2pdmaDecision {
   /** The pair's host bridges on the kernel's list: provider's, client's (the same object where it is the same bridge). */
   readonly hostBridges: readonly [HostBridgeVerdict, HostBridgeVerdict];
   readonly cpu: CpuKind;
+  /** Only where the answer rests on a host bridge that an override trusts: what that may do. */
+  readonly risk?: string;
 }
+
+/** Why it is dangerous to trust a host bridge against the kernel's list. */
+export const TRUST_RISK =
+  "a host bridge that is not on the list may drop or corrupt peer traffic without an error: the list has those that are known to pass it on";
 
 /** One BAR that peers can be given (p2pdma R2): a slot of `struct p2pdma_provider`. */
 export interface P2pdmaProvider {
@@ -75,5 +81,14 @@ export interface P2pdmaProvider {
   readonly owner: string;
   readonly bar: number;
   /** Bytes to add to a CPU physical address for the bus address, as a 64-bit wrapping difference (p2pdma R3, R5). */
+  readonly busOffset: bigint;
+}
+
+/** One BAR of a function as peers see it. */
+export interface ProviderBar {
+  readonly bar: PciBarInfo;
+  /** Memory BARs can be given to peers; I/O BARs cannot. */
+  readonly isProvider: boolean;
+  /** As {@link P2pdmaProvider.busOffset}; 0 where it is no provider. */
   readonly busOffset: bigint;
 }

@@ -66,6 +66,8 @@ export interface HostBridgeVerdict {
   readonly sameOnly: boolean;
   /** Why, as part of a sentence. */
   readonly why: string;
+  /** Listed by the caller's override only, against the kernel's list. */
+  readonly forced?: true;
 }
 
 function hex4(id: number): string {

@@ -13,11 +13,13 @@ export interface IommuGroups {
 }
 
 /**
- * The IOMMU groups that Linux forms for these ACS settings: functions that can reach each other past the IOMMU share one.
+ * The IOMMU groups that Linux forms for these ACS settings, as it has for years: a function joins the port above where the way from
+ * there to the root does not isolate, and its neighbours in one slot where they do not isolate from each other.
  *
- * Unknown ACS counts as not isolating. Device quirks (ports that isolate without ACS, aliasing DMA requesters) are not modelled, so a
- * real kernel may split a few groups further.
- * @see Linux 7.2 drivers/iommu/iommu.c, pci_device_group(); drivers/pci/pci.c, pci_acs_enabled()
+ * Unknown ACS counts as not isolating. Of the device quirks only Intel's integrated endpoints are modelled, so a real kernel may split a
+ * few groups further. Downstream ports of one switch that do not isolate stay in groups of their own, although their devices can
+ * reach each other: a kernel that closes this gap joins them.
+ * @see drivers/iommu/iommu.c, pci_device_group(); drivers/pci/pci.c, pci_acs_enabled()
  */
 export function computeIommuGroups(
   topology: PciTopology,
@@ -79,8 +81,10 @@ function isolatesPeers(fn: PciFunctionInfo, acs: AcsInfo, multifunction: boolean
     case "endpoint":
     case "legacy-endpoint":
     case "switch-upstream":
-    case "rc-integrated-endpoint":
       return !multifunction || flagsEnabled(acs);
+    case "rc-integrated-endpoint":
+      // Intel's pass translated requests only (drivers/pci/quirks.c, pci_quirk_rciep_acs).
+      return !multifunction || fn.vendorId === 0x8086 || flagsEnabled(acs);
     // Bridges to and from conventional PCI, event collectors and conventional functions have no ACS to rely on.
     case "pcie-to-pci":
     case "pci-to-pcie":

@@ -1,7 +1,14 @@
 import { addressKey } from "./address.js";
 import { BUS_ADDR, Chains, NOT_SUPPORTED, newWalk, THRU_HOST_BRIDGE, type Walk } from "./chains.js";
 import { inferCpu } from "./cpu.js";
-import type { MapType, P2pdmaDecision, P2pdmaProvider, PathStep } from "./decision.js";
+import {
+  type MapType,
+  type P2pdmaDecision,
+  type P2pdmaProvider,
+  type PathStep,
+  type ProviderBar,
+  TRUST_RISK,
+} from "./decision.js";
 import type { HostBridgeVerdict } from "./host-bridge-list.js";
 import type { FunctionRef, PciTopology } from "./pci-topology.js";
 import { explain } from "./reason.js";
@@ -15,6 +22,11 @@ export interface P2pdmaOptions {
    * answers included (p2pdma R20-R22).
    */
   readonly mode?: "ideal" | "linux";
+  /**
+   * Host bridges to treat as listed, against the kernel: all, or those with these root buses (`0000:80`). Answers that rest on it have
+   * a `risk`.
+   */
+  readonly trust?: "all" | readonly string[];
 }
 
 /** The map types in a set of bits, best first. */
@@ -44,6 +56,7 @@ export class P2pdma {
   readonly topology: PciTopology;
   readonly cpu: CpuKind;
   readonly mode: "ideal" | "linux";
+  readonly #trust: P2pdmaOptions["trust"];
   readonly #acs = new Map<number, AcsInfo>();
   #chains: Chains;
   readonly #walk: Walk = newWalk();
@@ -55,7 +68,22 @@ export class P2pdma {
     this.topology = topology;
     this.cpu = options.cpu ?? inferCpu(topology).cpu;
     this.mode = options.mode ?? "ideal";
-    this.#chains = new Chains(topology, this.cpu);
+    this.#trust = options.trust;
+    this.#chains = this.#newChains();
+  }
+
+  #newChains(): Chains {
+    return new Chains(this.topology, this.cpu, { acs: this.#acs, trust: this.#trust });
+  }
+
+  /** The same machine in its present ACS state, as an independent object without cached answers; other options where given. */
+  copy(options: P2pdmaOptions = {}): P2pdma {
+    const own = { cpu: this.cpu, mode: this.mode };
+    const trust = this.#trust === undefined ? {} : { trust: this.#trust };
+    const copy = new P2pdma(this.topology, { ...own, ...trust, ...options });
+    for (const [index, acs] of this.#acs) copy.#acs.set(index, acs);
+    copy.#chains = copy.#newChains();
+    return copy;
   }
 
   /** The chains behind the answers, for code that asks for many pairs. Replaced by {@link setAcs}. */
@@ -75,7 +103,7 @@ export class P2pdma {
    */
   setAcs(ref: FunctionRef, acs: AcsInfo): void {
     this.#acs.set(this.topology.resolve(ref), acs);
-    this.#chains = new Chains(this.topology, this.cpu, this.#acs);
+    this.#chains = this.#newChains();
   }
 
   /**
@@ -118,6 +146,7 @@ export class P2pdma {
       downPath: paths.down,
       hostBridges: hosts,
       cpu: this.cpu,
+      ...(this.#isForced(possible, p, c) ? { risk: TRUST_RISK } : {}),
     };
     const { reason, rule } = explain({
       ...facts,
@@ -196,6 +225,25 @@ export class P2pdma {
   /** Bytes from a CPU physical address in a BAR to its bus address, wrapping at 64 bits (p2pdma R3). 0 where there is no provider. */
   busOffset(ref: FunctionRef, bar: number): bigint {
     return this.provider(ref, bar)?.busOffset ?? 0n;
+  }
+
+  /** The pair goes through host bridges that only an override trusts. */
+  #isForced(possible: readonly MapType[], p: number, c: number): boolean {
+    if (this.cpu === "amd-zen" || !possible.includes("thru-host-bridge")) return false;
+    return this.#hostsOf(p, c).some((host) => host.forced === true);
+  }
+
+  /**
+   * All BARs of a function, and which of them peers can be given: memory BARs only, never the ROM (p2pdma R2).
+   * @throws DmaBufError `ENODEV` when the function is not in the topology
+   */
+  providerBars(ref: FunctionRef): ProviderBar[] {
+    const fn = this.topology.at(ref);
+    return fn.bars.flatMap((bar): ProviderBar[] => {
+      if (bar === undefined) return [];
+      const provider = this.provider(fn, bar.index);
+      return [{ bar, isProvider: provider !== undefined, busOffset: provider?.busOffset ?? 0n }];
+    });
   }
 
   #compute(p: number, c: number): { mapType: MapType | "unknown"; distance: number } {

@@ -45,7 +45,7 @@ export function parseSysfs(tree: SysfsTree, options: SysfsOptions = {}): PciTopo
             ]
           : [],
     },
-    machine: options.machine,
+    machine: withIommu(tree, options.machine),
     roots: uniqueRoots(roots),
     iommuGroups: readGroups(tree),
   });
@@ -107,6 +107,14 @@ function rootOf(path: string): KnownRoot | undefined {
 
 function uniqueRoots(roots: readonly KnownRoot[]): KnownRoot[] {
   return [...new Map(roots.map((root) => [formatBus(root.domain, root.bus), root])).values()];
+}
+
+/** The folder of groups is there in every kernel with IOMMU support, and empty where no IOMMU is on. */
+function withIommu(tree: SysfsTree, machine: MachineInfo | undefined): MachineInfo | undefined {
+  const groups = tree.list("kernel/iommu_groups");
+  if (groups === undefined) return machine;
+  const info = machine ?? { cpu: "unknown" as const, cpuEvidence: undefined };
+  return { ...info, iommu: groups.length > 0 };
 }
 
 function readGroups(tree: SysfsTree): IommuGroupInfo[] {

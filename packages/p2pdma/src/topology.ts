@@ -155,6 +155,8 @@ export interface MachineInfo {
   readonly cpu: CpuKind;
   /** What says so: `/proc/cpuinfo: AuthenticAMD, family 25`. */
   readonly cpuEvidence: string | undefined;
+  /** False: the kernel runs without an IOMMU; undefined where the input does not show it. */
+  readonly iommu?: boolean;
 }
 
 export type TopologyFormat =

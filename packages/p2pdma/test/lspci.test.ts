@@ -223,7 +223,7 @@ describe("lspci text", () => {
 
   it("a region line of -v has a counted index", () => {
     const parsed = parseTopology(
-      "00:02.0 3D controller: NVIDIA Corporation Device 0001\n\tFlags: bus master\n\tMemory at a0000000 (32-bit, non-prefetchable) [size=16M]\n\tMemory at b0000000 (64-bit, prefetchable) [size=256M]\n\tI/O ports at e000 [size=128]\n\n",
+      "00:02.0 3D controller: NVIDIA Corporation Device 0001\n\tFlags: bus master, fast devsel, IRQ 25, NUMA node 1, IOMMU group 22\n\tMemory at a0000000 (32-bit, non-prefetchable) [size=16M]\n\tMemory at b0000000 (64-bit, prefetchable) [size=256M]\n\tI/O ports at e000 [size=128]\n\n",
     );
     expect(parsed.at(0).bars.map((b) => [b?.index, b?.indexInferred])).toEqual([
       [0, true],
@@ -231,7 +231,7 @@ describe("lspci text", () => {
       [undefined, undefined],
       [3, true],
     ]);
-    expect(parsed.at(0).memoryEnabled).toBe(true);
+    expect(parsed.at(0)).toMatchObject({ memoryEnabled: true, numaNode: 1, iommuGroup: 22 });
   });
 });
 

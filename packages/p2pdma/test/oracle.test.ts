@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { P2pdma, type PciFunctionInfo } from "../src/index.js";
+import { computeIommuGroups, KERNEL_ACS, P2pdma, type PciFunctionInfo } from "../src/index.js";
 import { readTopology } from "../src/node.js";
 import { expectedMeta, expectedPairs, hasShared, machines, SHARED } from "./shared-topologies.js";
 
@@ -65,6 +65,36 @@ describe.skipIf(!hasShared())("real machines answer as the independent oracle sa
           expect(fn.deviceId.toString(16).padStart(4, "0"), bdf).toBe(device);
         }
       }
+    });
+
+    it(`${machine}: IOMMU groups are as the kernel formed them, where the listing shows them`, async () => {
+      const topology = await readTopology(SHARED + machine);
+      if (topology.functions.every((fn) => fn.iommuGroup === undefined)) {
+        console.log(`${machine}: shows no IOMMU groups`);
+        return;
+      }
+      const groups = new Map<number, string[]>();
+      for (const { iommuGroup, address } of topology.functions) {
+        // An IOMMU is in no group of its own.
+        if (iommuGroup === undefined) continue;
+        groups.set(iommuGroup, [...(groups.get(iommuGroup) ?? []), address]);
+      }
+      // Where ACS is not shown, groups were on: the kernel had set its default (p2pdma R33).
+      const computed = computeIommuGroups(topology, (index) => {
+        const { acs } = topology.at(index);
+        return acs.state === "unknown"
+          ? { state: "present", control: KERNEL_ACS, capability: KERNEL_ACS }
+          : acs;
+      });
+      const names = computed.groups.map((members) =>
+        members
+          .map((index) => topology.at(index))
+          .filter((fn) => fn.iommuGroup !== undefined)
+          .map((fn) => fn.address),
+      );
+      expect(new Set(names.map(String).filter((text) => text !== ""))).toEqual(
+        new Set([...groups.values()].map(String)),
+      );
     });
 
     for (const cpu of ["intel", "amd-zen"] as const) {

@@ -139,7 +139,7 @@ export function finish(roots: readonly RootSpec[], options: ServerOptions): PciT
   const cpu = options.cpu ?? "intel";
   const parts = {
     source: { format: "generated" as const, name: options.name ?? "generated server", missing: [] },
-    machine: { cpu, cpuEvidence: "generated as such" },
+    machine: { cpu, cpuEvidence: "generated as such", iommu: (options.iommu ?? "on") !== "off" },
     roots: known,
   };
   const topology = assemble(records, parts);

@@ -15,7 +15,7 @@ export function readDetail(draft: Draft, text: string): void {
       else if (text.startsWith("Control: ")) readControl(draft, text);
       return;
     case 70: // F
-      if (text.startsWith("Flags: ")) draft.detailed ||= draft.within === undefined;
+      if (text.startsWith("Flags: ")) readFlags(draft, text);
       return;
     case 66: // B
       if (text.startsWith("Bus: primary=")) readBuses(draft, text);
@@ -60,6 +60,18 @@ export function readDetail(draft: Draft, text: string): void {
 function decimal(text: string): number | undefined {
   const value = Number.parseInt(text, 10);
   return Number.isNaN(value) || value < 0 ? undefined : value;
+}
+
+const flagNumber = /, (NUMA node|IOMMU group) (\d{1,6})/g;
+
+/** -v has in one line what -vv spreads over several. Power management has a `Flags:` line too. */
+function readFlags(draft: Draft, text: string): void {
+  if (draft.within !== undefined) return;
+  draft.detailed = true;
+  for (const [, what, value] of text.matchAll(flagNumber)) {
+    if (what === "NUMA node") draft.record.numaNode = Number(value);
+    else draft.record.iommuGroup = Number(value);
+  }
 }
 
 function readControl(draft: Draft, text: string): void {

@@ -1,0 +1,134 @@
+import type { MapType } from "../decision.js";
+import { matrix, type PairMatrix } from "../matrix.js";
+import { P2pdma, type P2pdmaOptions } from "../p2pdma.js";
+import type { FunctionRef, PciTopology } from "../pci-topology.js";
+import { applyEdits, type EditedTopology, type TopologyEdit } from "./edits.js";
+import { differingGroups, type GroupChanges, groupsOf } from "./group-changes.js";
+import { type DmaMappingKind, dmaMapping } from "./mapping.js";
+
+/** What is compared for a pair. */
+export interface PairAnswer {
+  readonly mapType: MapType | "unknown";
+  readonly distance: number;
+  readonly mapping: DmaMappingKind;
+}
+
+export interface ChangedPair {
+  readonly provider: string;
+  readonly client: string;
+  readonly before: PairAnswer;
+  readonly after: PairAnswer;
+}
+
+export interface WhatIf extends Omit<EditedTopology, "cpu" | "trust"> {
+  readonly before: P2pdma;
+  readonly after: P2pdma;
+  /** Ordered pairs whose answer differs, in the order of the members. */
+  readonly pairs: readonly ChangedPair[];
+  /** IOMMU groups that differ, as the ACS settings of both sides make them; undefined where there is no IOMMU on either side. */
+  readonly groups: GroupChanges | undefined;
+}
+
+export interface WhatIfOptions extends P2pdmaOptions {
+  /** Functions whose pairs are compared; default all endpoints. */
+  readonly members?: readonly FunctionRef[];
+}
+
+/**
+ * What edits would change: pairs and IOMMU groups that differ between the machine and an edited copy of it.
+ *
+ * Groups are computed for both sides by the same rules, so that a difference is the edit's; device quirks are not modelled.
+ * @throws DmaBufError as {@link applyEdits}; the topology given is never changed
+ */
+export function whatIf(
+  topology: PciTopology,
+  edits: readonly TopologyEdit[],
+  options: WhatIfOptions = {},
+): WhatIf {
+  const { members, ...p2pdmaOptions } = options;
+  const before = new P2pdma(topology, p2pdmaOptions);
+  const { cpu, trust, ...edited } = applyEdits(topology, edits);
+  const after = new P2pdma(edited.topology, {
+    ...p2pdmaOptions,
+    cpu: cpu ?? before.cpu,
+    ...(trust === undefined ? {} : { trust }),
+  });
+  const groups = changedGroups(topology, edited.topology);
+  const names = members?.map((ref) => topology.at(ref).address);
+  return {
+    ...edited,
+    assumptions:
+      groups === undefined
+        ? edited.assumptions
+        : [
+            ...edited.assumptions,
+            "IOMMU groups are computed from ACS; device quirks may split some",
+          ],
+    before,
+    after,
+    pairs: changedPairs(matrix(before, names), matrix(after, names), before, after),
+    groups,
+  };
+}
+
+function changedPairs(
+  was: PairMatrix,
+  is: PairMatrix,
+  before: P2pdma,
+  after: P2pdma,
+): ChangedPair[] {
+  const mappings = [mappingOf(before, was), mappingOf(after, is)] as const;
+  const changed: ChangedPair[] = [];
+  for (let row = 0; row < was.size; row += 1) {
+    for (let column = 0; column < was.size; column += 1) {
+      const a = answerAt(was, row, column, mappings[0]);
+      const b = answerAt(is, row, column, mappings[1]);
+      if (a.mapType === b.mapType && a.distance === b.distance && a.mapping === b.mapping) continue;
+      changed.push({
+        provider: before.topology.at(was.members[row] ?? -1).address,
+        client: before.topology.at(was.members[column] ?? -1).address,
+        before: a,
+        after: b,
+      });
+    }
+  }
+  return changed;
+}
+
+type MappingAt = (row: number, column: number) => DmaMappingKind;
+
+/** Map type and client decide the mapping: each client is looked up once for each map type. */
+function mappingOf(p2pdma: P2pdma, pairs: PairMatrix): MappingAt {
+  const known = new Map<string, DmaMappingKind>();
+  return (row, column) => {
+    const key = `${pairs.codeAt(row, column).toString()}/${column.toString()}`;
+    const cached = known.get(key);
+    if (cached !== undefined) return cached;
+    const { kind } = dmaMapping(p2pdma.topology, pairs.decisionAt(row, column));
+    known.set(key, kind);
+    return kind;
+  };
+}
+
+function answerAt(pairs: PairMatrix, row: number, column: number, mapping: MappingAt): PairAnswer {
+  return {
+    mapType: pairs.mapTypeAt(row, column),
+    distance: pairs.distanceAt(row, column),
+    mapping: mapping(row, column),
+  };
+}
+
+/** True where functions are in groups, or the machine is known to have an IOMMU on. */
+export function hasIommu(topology: PciTopology): boolean {
+  if (topology.machine?.iommu !== undefined) return topology.machine.iommu;
+  return (
+    topology.iommuGroups.length > 0 || topology.functions.some((fn) => fn.iommuGroup !== undefined)
+  );
+}
+
+function changedGroups(before: PciTopology, after: PciTopology): GroupChanges | undefined {
+  const had = hasIommu(before);
+  const has = hasIommu(after);
+  if (!had && !has) return undefined;
+  return differingGroups(had ? groupsOf(before) : [], has ? groupsOf(after) : []);
+}
