@@ -293,6 +293,18 @@ describe("hot reset", () => {
     expect([await a.mappable(), await b.mappable()]).toEqual([true, true]);
   });
 
+  it("wakes every member to D0 before the bus is reset", async () => {
+    const { a, b } = await two();
+    await b.device.writeConfig(PM + 4, 2, 3);
+    let during: number | undefined;
+    a.fn.duringReset = () => {
+      during = b.fn.powerState;
+    };
+    await a.vfio.hotReset([a.device, b.device]);
+    expect(during).toBe(0);
+    expect(await b.mappable()).toBe(true);
+  });
+
   it("restores only members whose memory is on (B13)", async () => {
     const { a, b } = await two();
     await b.device.writeConfig(4, 2, 0);
