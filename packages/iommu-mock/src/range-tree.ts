@@ -1,4 +1,4 @@
-import { ESCAPE, META, NEXT, UP, WIDTH } from "./range-nodes.js";
+import { ESCAPE, META, NEXT, PREV, UP, WIDTH } from "./range-nodes.js";
 import { RangeStructure } from "./range-structure.js";
 
 /**
@@ -33,9 +33,18 @@ export class RangeTree extends RangeStructure {
     const base = this.#leaf * WIDTH;
     let at = (this.meta[this.#leaf * META] ?? 0) - 1;
     while (at >= 0 && (lows[base + at] ?? 0) > address) at -= 1;
-    if (at < 0) return false;
+    if (at < 0) {
+      // A range may reach beyond the key that parts its leaf from the next.
+      this.#leaf = this.meta[this.#leaf * META + PREV] ?? 0;
+      if (this.#leaf === 0) {
+        this.#leaf = base / WIDTH;
+        return false;
+      }
+      at = (this.meta[this.#leaf * META] ?? 0) - 1;
+    }
     this.#at = at;
-    return address < (this.lows[base + at] ?? 0) + this.lengthAt(base + at);
+    const slot = this.#leaf * WIDTH + at;
+    return address < (lows[slot] ?? 0) + this.lengthAt(slot);
   }
 
   /** Goes to the first item whose low end is at or above `address`: the anchor at the latest. */

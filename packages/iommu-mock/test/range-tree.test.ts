@@ -69,7 +69,7 @@ describe("the range tree", () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 0, max: 1200 }),
-        fc.array(step, { minLength: 50, maxLength: 400 }),
+        fc.array(step, { minLength: 200, maxLength: 2500 }),
         (fill, steps) => {
           const tree = new RangeTree(true);
           const plain = new Plain();
@@ -117,7 +117,7 @@ describe("the range tree", () => {
           }
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 25 },
     );
   });
 
