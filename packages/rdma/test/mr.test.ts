@@ -421,6 +421,24 @@ describe("dynamic", () => {
     }
   });
 
+  it("rdma-umem R22: transfers that fault together map once", async () => {
+    const { pd, exporter, reg, events } = setup();
+    const mr = await reg({ mode: "dynamic" });
+    await exporter.move(true);
+    await exporter.move(false);
+    exporter.steps.length = 0;
+    events.length = 0;
+    const writes = [1, 2, 3].map((byte) => {
+      const qp = pd.createQp();
+      qp.connect(qp);
+      return qp.postWrite({ local: Uint8Array.of(byte), remoteAddr: mr.iova, rkey: mr.rkey });
+    });
+    const done = await Promise.all(writes);
+    expect(done.map(({ status }) => status)).toEqual(["success", "success", "success"]);
+    expect(exporter.steps).toEqual(["map bidirectional"]);
+    expect(events.filter(({ type }) => type === "rdma-page-fault")).toHaveLength(1);
+  });
+
   it("rdma-umem R22: a fault that finds no page size unmaps again", async () => {
     const { pd, exporter, reg } = setup(profile({ pageSizes: 1n << 16n }));
     const mr = await reg({ mode: "dynamic", length: 0x1_0000n, iova: 0n });

@@ -281,6 +281,22 @@ describe("after a revoke", () => {
     }
   });
 
+  it("rdma-umem R23: DMA that faults because its mapping went is repeated at the new place; a pinned region's is not", async () => {
+    for (const [mode, status, places] of [
+      ["dynamic", "success", [0x100_1000n, 0x900_1000n]],
+      ["pinned-revocable", "remote-access-error", [0x100_1000n]],
+    ] as const) {
+      const { mr, qp, exporter, engine } = await loopback(mode);
+      engine.gate = async () => {
+        engine.limit = engine.requests.length === 1 ? 0n : 1n << 60n;
+        if (engine.limit === 0n) void exporter.relocate([span(0x900_0000, 64)]);
+        await turns();
+      };
+      expect(await qp.postWrite(write(mr, 0n, pattern(16)))).toMatchObject({ status });
+      expect(engine.requests.map(({ address }) => address)).toEqual(places);
+    }
+  });
+
   it("rdma-umem R24: dereg waits for DMA on the wires before it unmaps", async () => {
     for (const mode of ["pinned", "pinned-revocable", "dynamic"] as const) {
       const { mr, qp, exporter, engine } = await loopback(mode);
