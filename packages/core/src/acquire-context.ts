@@ -91,6 +91,7 @@ export class AcquireContext implements Disposable {
     this.#held.clear();
   }
 
+  /** {@link release}, for `using`. */
   [dispose](): void {
     this.release();
   }

@@ -48,6 +48,7 @@ export type ErrnoName = keyof typeof errnos;
  */
 export type DmaBufErrorCode = ErrnoName | "ERR_PROTOCOL";
 
+/** What a {@link DmaBufError} may say beyond code, operation and reason. */
 export interface DmaBufErrorOptions {
   /** One sentence on what the caller can do about it. */
   readonly hint?: string | undefined;

@@ -21,6 +21,7 @@ export class FenceArray implements Fence {
     this.#scheduler = scheduler;
   }
 
+  /** True when every part is. */
   get signaled(): boolean {
     return this.parts.every((part) => part.signaled);
   }
@@ -30,6 +31,7 @@ export class FenceArray implements Fence {
     return this.parts.find((part) => part.error !== undefined)?.error;
   }
 
+  /** As {@link Fence.onSignal}, once after the last part. */
   onSignal(callback: () => void): () => void {
     let left = this.parts.length;
     const done = (): void => {
@@ -43,6 +45,7 @@ export class FenceArray implements Fence {
     };
   }
 
+  /** @throws DmaBufError EINTR, ETIMEDOUT as the options say. */
   async wait(options?: WaitOptions): Promise<void> {
     if (!this.signaled) await waitForFence(this.#scheduler, this, options);
   }

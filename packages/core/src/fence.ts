@@ -110,10 +110,12 @@ export class DeviceFence implements Fence {
     this.#scheduler = scheduler;
   }
 
+  /** The device has finished or failed. */
   get signaled(): boolean {
     return this.#signaled;
   }
 
+  /** What {@link signal} was given. */
   get error(): DmaBufError | undefined {
     return this.#error;
   }
@@ -137,12 +139,14 @@ export class DeviceFence implements Fence {
     this.#callbacks.runAll();
   }
 
+  /** As {@link Fence.onSignal}. */
   onSignal(callback: () => void): () => void {
     if (!this.#signaled) return this.#callbacks.add(callback);
     callback();
     return nothing;
   }
 
+  /** @throws DmaBufError EINTR, ETIMEDOUT as the options say. */
   async wait(options?: WaitOptions): Promise<void> {
     if (!this.#signaled) await waitForFence(this.#scheduler, this, options);
   }

@@ -20,6 +20,7 @@ export interface Interconnects {
   fd: number;
 }
 
+/** One of {@link Interconnects}, those of third parties included. */
 export type InterconnectName = keyof Interconnects;
 /** All but `sgt`, which goes through map and unmap. */
 export type OpenInterconnectName = Exclude<InterconnectName, "sgt">;

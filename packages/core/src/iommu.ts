@@ -5,6 +5,7 @@ import type { InterconnectName, Interconnects } from "./interconnect.js";
 /** Permissions of a mapping, as the device sees them. */
 export type DmaAccess = "r" | "w" | "rw";
 
+/** What to map into an address space, and how. */
 export interface MapRequest {
   /** Part of the buffer, in bytes. */
   readonly slice: Slice;

@@ -37,6 +37,7 @@ export interface PciFunction extends DmaDevice {
   reset(): Promise<void>;
 }
 
+/** Which part of a BAR to share (`VFIO_DEVICE_FEATURE_DMA_BUF`). */
 export interface ExportRequest {
   /** BAR number, 0 to 5. */
   readonly bar: number;

@@ -97,6 +97,7 @@ export class ScatterTable implements Iterable<ScatterEntry> {
     return BigInt(this.totalPages) << BigInt(PAGE_SHIFT);
   }
 
+  /** The entries in order; each is made as it is asked for. */
   *[Symbol.iterator](): Iterator<ScatterEntry> {
     for (let i = 0; i < this.pages.length; i++) yield this.entry(i);
   }
@@ -202,6 +203,7 @@ export class ScatterSlice implements Iterable<ScatterEntry> {
     this.#end = end;
   }
 
+  /** Number of entries the slice touches. */
   get entries(): number {
     return this.#last - this.#first + 1;
   }
@@ -218,6 +220,7 @@ export class ScatterSlice implements Iterable<ScatterEntry> {
     return end - (i === 0 ? this.#skip : 0);
   }
 
+  /** The entries in order; each is made as it is asked for. */
   *[Symbol.iterator](): Iterator<ScatterEntry> {
     for (let i = 0; i < this.entries; i++) {
       yield { address: this.table.addressOf(this.pfn(i)), length: this.pages(i) * PAGE_SIZE };

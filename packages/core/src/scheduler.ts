@@ -51,10 +51,12 @@ export class MicrotaskScheduler implements Scheduler {
   /** A binary heap: the next timer first. */
   readonly #timers: Timer[] = [];
 
+  /** Virtual time, in microseconds: what {@link advance} made it. */
   get nowUs(): number {
     return this.#nowUs;
   }
 
+  /** As {@link Scheduler.park}. */
   park(_point: WaitPoint): Waiter {
     let resolve: () => void = noop;
     let reject: (error: unknown) => void = noop;
@@ -65,14 +67,17 @@ export class MicrotaskScheduler implements Scheduler {
     return { promise, wake: resolve, fail: reject };
   }
 
+  /** As {@link Scheduler.yield}: one turn of the job queue. */
   yield(_point: WaitPoint): Promise<void> {
     return Promise.resolve();
   }
 
+  /** As {@link Scheduler.defer}: a microtask. */
   defer(task: () => void): void {
     void Promise.resolve().then(task);
   }
 
+  /** As {@link Scheduler.at}; a time already reached runs at the next {@link advance}. */
   at(whenUs: number, callback: () => void): Disposable {
     const timer: Timer = { whenUs, order: this.#order++, callback, cancelled: false };
     this.#push(timer);

@@ -58,6 +58,7 @@ export class ChromeTrace implements EventSink {
     this.#process = options.process ?? "peerbar";
   }
 
+  /** Adds one event. */
   emit(event: DmaBufEvent): void {
     this.#count += 1;
     // eslint-disable-next-line @typescript-eslint/switch-exhaustiveness-check -- other packages add types: all else is an instant

@@ -11,18 +11,25 @@ export const DMA_BUF_IOCTL_EXPORT_SYNC_FILE = 0xc0086202;
 /** A sync file's fences to the buffer; same argument (dma-buf R46). */
 export const DMA_BUF_IOCTL_IMPORT_SYNC_FILE = 0x40086203;
 
+/** The CPU reads. */
 export const DMA_BUF_SYNC_READ = 1;
+/** The CPU writes. */
 export const DMA_BUF_SYNC_WRITE = 2;
 /** READ and WRITE. */
 export const DMA_BUF_SYNC_RW = 3;
+/** Access begins. */
 export const DMA_BUF_SYNC_START = 0;
+/** Access ends. */
 export const DMA_BUF_SYNC_END = 4;
 
 /** Room for a buffer's name, its NUL included (dma-buf R44). */
 export const NAME_BYTES = 32;
 
+/** From the start. */
 export const SEEK_SET = 0;
+/** From the position, which a buffer does not keep. */
 export const SEEK_CUR = 1;
+/** From the end. */
 export const SEEK_END = 2;
 
 /** @internal Bytes of `text` in UTF-8; bare engines have no TextEncoder. */
