@@ -206,7 +206,7 @@ function snapshot(iommu: MockIommu): IommuUsage {
   return iommu.usage;
 }
 
-describe("every allocation fails once", () => {
+describe("every allocation fails once (dma-iova R31, iommufd M20)", () => {
   it.each(operations)(
     "$name leaves no page, IOVA, mapping or area behind",
     ({ options, prepare }) => {
