@@ -3,7 +3,6 @@ import {
   type DmaDirection,
   type DmaMapper,
   type IovaState,
-  mapPhysVec,
   type PhysVecRoute,
   PhysVecTable,
   ScatterTable,
@@ -11,7 +10,7 @@ import {
   unmapPhysVec,
 } from "@peerbar/core";
 import { type AttachKind, kindBy } from "./attach-kind.js";
-import { type BarSource, type IovaPolicy, routeOf } from "./iova-policy.js";
+import { type BarSource, type IovaPolicy, mapAlone, routeOf } from "./iova-policy.js";
 
 /** What one attachment holds between attach and detach. */
 interface Slot {
@@ -62,7 +61,7 @@ export class AttachmentIova implements IovaPolicy {
     const { dma } = device;
     const reserved = slot?.linked === undefined ? slot?.state : undefined;
     if (route.kind === "bus" || reserved === undefined || dma === undefined) {
-      return mapPhysVec(device, route, source.ranges, direction);
+      return mapAlone(source, device, route, direction);
     }
     const table = link(dma, reserved, source, direction);
     if (slot !== undefined) slot.linked = table;

@@ -1,11 +1,14 @@
-import type {
-  Attachment,
-  DmaDirection,
-  PhysRange,
-  PhysVecRoute,
-  ScatterTable,
+import {
+  type Attachment,
+  DmaBufError,
+  type DmaDevice,
+  type DmaDirection,
+  mapPhysVec,
+  type PhysRange,
+  type PhysVecRoute,
+  PhysVecTable,
+  type ScatterTable,
 } from "@peerbar/core";
-import { DmaBufError } from "@peerbar/core";
 import type { AttachKind, BarProvider } from "./attach-kind.js";
 
 /** Allocations that the kernel may fail, where a failing one is told apart. */
@@ -19,6 +22,8 @@ export interface BarSource {
   readonly size: bigint;
   /** Failure injection; throws to make the allocation fail. */
   readonly allocate: ((site: AllocationSite) => void) | undefined;
+  /** The list by bus address, once somebody asked: ranges and offset never change, so every such mapping shares its arrays. */
+  bus: ScatterTable | undefined;
 }
 
 /**
@@ -59,4 +64,19 @@ export function routeOf({ provider }: BarSource, attachment: Attachment): PhysVe
       rule: "vfio-pci-dmabuf R12",
     },
   );
+}
+
+/** `mapPhysVec` for one mapping of its own; by bus address the list is built once and each mapping is a table over it. */
+export function mapAlone(
+  source: BarSource,
+  device: DmaDevice,
+  route: PhysVecRoute,
+  direction: DmaDirection,
+): PhysVecTable {
+  if (route.kind === "bus" && source.bus !== undefined) {
+    return new PhysVecTable("bus", source.bus, undefined);
+  }
+  const table = mapPhysVec(device, route, source.ranges, direction);
+  if (route.kind === "bus") source.bus = table;
+  return table;
 }

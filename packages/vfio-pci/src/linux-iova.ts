@@ -7,7 +7,6 @@ import {
   type IovaState,
   iova,
   MAX_SEGMENT_BYTES,
-  mapPhysVec,
   type PageSpan,
   PhysVecTable,
   ScatterTable,
@@ -15,7 +14,7 @@ import {
   unmapPhysVec,
 } from "@peerbar/core";
 import type { AttachKind } from "./attach-kind.js";
-import { type BarSource, type IovaPolicy, routeOf } from "./iova-policy.js";
+import { type BarSource, type IovaPolicy, mapAlone, routeOf } from "./iova-policy.js";
 
 /**
  * What Linux 7.2.13 really does, defects included, for comparison with a real kernel (`quirks: "linux-7.2"`): every link at offset 0
@@ -40,7 +39,7 @@ export class LinuxIova implements IovaPolicy {
     const { dma } = device;
     if (route.kind === "bus" || dma === undefined) {
       source.allocate?.("sg-table");
-      return mapPhysVec(device, route, source.ranges, direction);
+      return mapAlone(source, device, route, direction);
     }
     const state = dma.tryAllocIova(source.size);
     // Here the kernel forgets the IOVA when the list cannot be had (R37).

@@ -1,12 +1,6 @@
-import {
-  type Attachment,
-  type DmaDirection,
-  mapPhysVec,
-  type ScatterTable,
-  unmapPhysVec,
-} from "@peerbar/core";
+import { type Attachment, type DmaDirection, type ScatterTable, unmapPhysVec } from "@peerbar/core";
 import type { AttachKind } from "./attach-kind.js";
-import { type BarSource, type IovaPolicy, routeOf } from "./iova-policy.js";
+import { type BarSource, type IovaPolicy, mapAlone, routeOf } from "./iova-policy.js";
 
 /** Linux 7.2: every mapping has an IOVA of its own, allocated at map and destroyed at unmap (vfio-pci-dmabuf R14, section 4). */
 export class MappingIova implements IovaPolicy {
@@ -24,7 +18,7 @@ export class MappingIova implements IovaPolicy {
     const source = this.#source;
     const route = routeOf(source, attachment);
     source.allocate?.("sg-table");
-    return mapPhysVec(attachment.device, route, source.ranges, direction);
+    return mapAlone(source, attachment.device, route, direction);
   }
 
   unmap(_attachment: Attachment, table: ScatterTable): void {

@@ -310,7 +310,13 @@ export class VfioPciDevice implements BarExporter {
     const { allocate } = this.#setup;
     allocate?.("private");
     checkMemoryBar(bar);
-    return { provider: this.#provider(bar), ranges: placeRanges(bar, ranges), size, allocate };
+    return {
+      provider: this.#provider(bar),
+      ranges: placeRanges(bar, ranges),
+      size,
+      allocate,
+      bus: undefined,
+    };
   }
 
   #provider(bar: PciBar): BarProvider {
