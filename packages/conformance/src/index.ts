@@ -26,4 +26,8 @@ export { registerSuite } from "./register.js";
 export { formatReport } from "./report.js";
 export type { RunOptions } from "./run.js";
 export { runSuite } from "./run.js";
+export type { Defect, DefectReport, HistoryEntry } from "./sanitize/report.js";
+export { defectRules, formatDefect } from "./sanitize/report.js";
+export type { SanitizerOptions } from "./sanitize/sanitizer.js";
+export { Sanitizer, sanitize } from "./sanitize/sanitizer.js";
 export { Turns } from "./turns.js";

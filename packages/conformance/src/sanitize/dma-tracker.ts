@@ -1,0 +1,90 @@
+import {
+  type Attachment,
+  type DmaAddr,
+  type DmaBuf,
+  type DmaEngine,
+  hex,
+  type ScatterTable,
+  toPfn,
+} from "@peerbar/core";
+import { subjectOf } from "./buffer.js";
+import type { Sanitizer } from "./sanitizer.js";
+
+interface Track {
+  readonly attachment: Attachment;
+  readonly table: ScatterTable;
+  live: boolean;
+  /** The exporter told importers to let go while it was mapped. */
+  invalidated: boolean;
+}
+
+/** Mappings that ended and are remembered, in all: enough to catch the latest. */
+const REMEMBERED = 256;
+
+/** @internal Which DMA addresses of which device belong to live mappings, and which to dead ones. */
+export class DmaTracker {
+  #tracks: Track[] = [];
+
+  mapped(attachment: Attachment, table: ScatterTable): void {
+    this.#tracks.push({ attachment, table, live: true, invalidated: false });
+    if (this.#tracks.length > REMEMBERED) {
+      const oldest = this.#tracks.findIndex((track) => !track.live);
+      if (oldest >= 0) this.#tracks.splice(oldest, 1);
+    }
+  }
+
+  unmapped(table: ScatterTable): void {
+    for (const track of this.#tracks) if (track.table === table) track.live = false;
+  }
+
+  invalidated(buffer: DmaBuf): void {
+    for (const track of this.#tracks) {
+      if (track.live && track.attachment.buffer === buffer) track.invalidated = true;
+    }
+  }
+
+  /** The engine of a device, watched. */
+  engine(engine: DmaEngine, device: string, sanitizer: Sanitizer): DmaEngine {
+    const look = (address: DmaAddr, what: string): void => {
+      const dead = this.#deadAt(device, address);
+      if (dead === undefined) return;
+      const subject = subjectOf(dead.attachment);
+      sanitizer.note(subject, `${what} at ${hex(address)}`);
+      sanitizer.report(
+        dead.invalidated ? "dma-after-revoke" : "dma-after-unmap",
+        subject,
+        `${device} ${what}s at ${hex(address)}, whose mapping has ended`,
+      );
+    };
+    return {
+      write: (address, bytes) => {
+        look(address, "write");
+        return engine.write(address, bytes);
+      },
+      read: (address, into) => {
+        look(address, "read");
+        return engine.read(address, into);
+      },
+    };
+  }
+
+  /** The latest dead mapping that covers the address, where no live one does. */
+  #deadAt(device: string, address: DmaAddr): Track | undefined {
+    const pfn = toPfn(address);
+    let dead: Track | undefined;
+    for (const track of this.#tracks) {
+      if (track.attachment.device.name !== device || !covers(track.table, pfn)) continue;
+      if (track.live) return undefined;
+      dead = track;
+    }
+    return dead;
+  }
+}
+
+function covers(table: ScatterTable, pfn: number): boolean {
+  for (let i = 0; i < table.entries; i++) {
+    const first = table.pfns[i] ?? 0;
+    if (pfn >= first && pfn < first + (table.pages[i] ?? 0)) return true;
+  }
+  return false;
+}
