@@ -2,6 +2,8 @@
 export interface Io {
   out(text: string): void;
   err(text: string): void;
+  /** Waits until what was written is on its way, where there is much more to come. */
+  drain?(): Promise<void>;
   readonly color: boolean;
   /** Columns of the terminal; tables fit into it. */
   readonly width: number;
@@ -21,6 +23,11 @@ export function processIo(): Io {
   return {
     out: (text) => stdout.write(text),
     err: (text) => stderr.write(text),
+    drain: () =>
+      new Promise((resolve) => {
+        if (stdout.writableNeedDrain) stdout.once("drain", resolve);
+        else resolve();
+      }),
     color: stdout.isTTY && (env.NO_COLOR ?? "") === "",
     width: stdout.isTTY ? stdout.columns : 100,
     env,

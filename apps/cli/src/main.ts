@@ -15,7 +15,7 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   // What shells ask while a line is typed is not parsed as a command line: it is none yet.
   if (argv[0] === "__complete") return completeLine(io, argv.slice(1));
   let code: ExitCode = exit.ok;
-  const program = makeProgram(io, (result) => {
+  const program = makeProgram(argv, io, (result) => {
     code = result;
   });
   try {
@@ -34,7 +34,7 @@ async function completeLine(io: Io, words: readonly string[]): Promise<ExitCode>
   return exit.ok;
 }
 
-function makeProgram(io: Io, done: (code: ExitCode) => void): Command {
+function makeProgram(argv: readonly string[], io: Io, done: (code: ExitCode) => void): Command {
   const program = new Command("peerbar")
     .description(
       "PCI peer-to-peer memory sharing on Linux: who reaches whose BAR, by which route, and if not, why.",
@@ -61,7 +61,9 @@ function makeProgram(io: Io, done: (code: ExitCode) => void): Command {
       "after",
       "\nExit codes: 0 yes or done, 1 no, 2 usage or bad input, 3 cannot tell (privilege or data missing).",
     );
-  for (const verb of verbs) addVerb(program, verb, io, done);
+  // A command line that names its verb first needs no other: setting one up takes time too.
+  const only = verbs.filter((verb) => verb.name === argv[0]);
+  for (const verb of only.length > 0 ? only : verbs) addVerb(program, verb, io, done);
   return program;
 }
 

@@ -100,16 +100,31 @@ function withProvider(template: Template | null, provider: string): readonly str
 }
 
 function split(text: string, provider: string, client: string): Template {
-  // Not inside a longer address: domains may have more than four digits.
-  const pattern = new RegExp(`(?<![0-9a-f:])(?:${provider}|${client})(?![0-9])`, "g");
   const texts: string[] = [];
   const isProvider: boolean[] = [];
   let from = 0;
-  for (const match of text.matchAll(pattern)) {
-    texts.push(text.slice(from, match.index));
-    isProvider.push(match[0] === provider);
-    from = match.index + match[0].length;
+  let nextProvider = find(text, provider, 0);
+  let nextClient = find(text, client, 0);
+  while (nextProvider < text.length || nextClient < text.length) {
+    const first = nextProvider < nextClient;
+    const at = first ? nextProvider : nextClient;
+    texts.push(text.slice(from, at));
+    isProvider.push(first);
+    from = at + (first ? provider : client).length;
+    if (first) nextProvider = find(text, provider, from);
+    else nextClient = find(text, client, from);
   }
   texts.push(text.slice(from));
   return { texts, isProvider };
+}
+
+/** Where an address stands, not as a part of a longer one (domains may have more than four digits); the text's length where it does not. */
+function find(text: string, address: string, from: number): number {
+  let at = text.indexOf(address, from);
+  while (at > 0 && isHexDigit(text.charCodeAt(at - 1))) at = text.indexOf(address, at + 1);
+  return at < 0 ? text.length : at;
+}
+
+function isHexDigit(code: number): boolean {
+  return (code >= 0x30 && code <= 0x39) || (code >= 0x61 && code <= 0x66);
 }

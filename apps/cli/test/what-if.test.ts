@@ -5,6 +5,7 @@ import { runCli } from "./run.js";
 interface Report {
   readonly edits: readonly string[];
   readonly assumptions: readonly string[];
+  readonly risks: readonly string[];
   readonly pairs: readonly {
     readonly provider: string;
     readonly client: string;
@@ -67,19 +68,13 @@ describe("what-if", () => {
   });
 
   test("--trust-host-bridge: only refused pairs change, and the risk is said", async () => {
-    const { pairs, assumptions } = await report(
-      "-F",
-      shipped,
-      "--trust-host-bridge",
-      "--class",
-      "gpu",
-    );
+    const { pairs, risks } = await report("-F", shipped, "--trust-host-bridge", "--class", "gpu");
     expect(pairs.length).toBeGreaterThan(0);
     for (const pair of pairs) {
       expect(pair.before.mapType).toBe("not-supported");
       expect(pair.after.mapType).toBe("thru-host-bridge");
     }
-    expect(assumptions.join()).toMatch(/RISK/);
+    expect(risks.join()).toMatch(/corrupt peer traffic/);
   });
 
   test("--iommu off: no groups, CPU physical addresses; pt: direct; on: IOVAs (p2pdma R33, R34)", async () => {

@@ -1,5 +1,5 @@
+import { linkRate } from "@peerbar/p2pdma";
 import { describe, expect, test } from "vitest";
-import { linkRate } from "../src/advice/link.js";
 import { file, server, shipped } from "./fixtures.js";
 import { runCli } from "./run.js";
 
@@ -10,7 +10,9 @@ interface Account {
   readonly pathClass: string | null;
   readonly commonAncestor: string | null;
   readonly mapping: { readonly kind: string };
-  readonly bottleneck: { readonly address: string; readonly gigabits: number } | null;
+  readonly bottleneck: {
+    readonly current?: { readonly address: string; readonly gigabits: number };
+  };
   readonly providerPath: readonly {
     readonly address: string;
     readonly redirects: boolean | null;
@@ -18,6 +20,7 @@ interface Account {
   readonly clientPath: readonly { readonly address: string }[];
   readonly fixes: readonly {
     readonly kind: string;
+    readonly what: string;
     readonly gives?: string;
     readonly cost?: string;
     readonly lines: readonly { readonly text: string }[];
@@ -109,14 +112,15 @@ describe("why", () => {
     expect(code).toBe(1);
     expect(out).toMatch(/^NO\./m);
     expect(out).toContain("0000:88:01.0 (8086:352a) is not on the list");
-    expect(out).toContain("peerbar what-if --move 0000:8d:00.0=");
+    expect(out).toContain("plug 0000:8d:00.0 in below the switch 0000:19:00.0");
+    expect(out).toMatch(/RISK +a host bridge that is not on the list/);
     expect(out).toMatch(/instead +switch-local to this provider: 0000:1d:00\.0/);
     expect(out).toContain("SYS: across NUMA nodes");
   });
 
   test("a client that is a virtual function is moved with its physical function", async () => {
     const told = await account("-F", shipped, "1b:00.0", "8d:00.1");
-    expect(told.fixes[0]?.lines[0]?.text).toContain("--move 0000:8d:00.0=");
+    expect(told.fixes[0]?.what).toContain("plug 0000:8d:00.0 in below");
   });
 
   test("CPU AMD Zen passes what the list refuses (p2pdma R17)", async () => {
@@ -157,13 +161,18 @@ describe("why", () => {
 
   test("a function reaches its own BARs, over no link (p2pdma R8)", async () => {
     const told = await account("-F", shipped, "1b:00.0", "1b:00.0");
-    expect(told).toMatchObject({ answer: "yes", distance: 0, bottleneck: null, pathClass: "X" });
+    expect(told).toMatchObject({
+      answer: "yes",
+      distance: 0,
+      bottleneck: { notShown: [] },
+      pathClass: "X",
+    });
   });
 
   test("the narrowest link: a drive's x4 decides between a GPU and a drive", async () => {
     const told = await account("-F", shipped, "1b:00.0", "nvme1");
-    expect(told.bottleneck?.address).toBe("0000:1e:00.0");
-    expect(told.bottleneck?.gigabits).toBeCloseTo((16 * 4 * 128) / 130, 6);
+    expect(told.bottleneck.current?.address).toBe("0000:1e:00.0");
+    expect(told.bottleneck.current?.gigabits).toBeCloseTo((16 * 4 * 128) / 130, 6);
   });
 
   test("line coding: 8b/10b up to 5 GT/s, 128b/130b to 32, flits above", () => {

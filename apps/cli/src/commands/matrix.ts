@@ -47,10 +47,10 @@ export async function matrix(io: Io, options: MatrixOptions): Promise<ExitCode> 
   const answers = { subject, endpoints, pairs: makeMatrix(p2pdma, endpoints) };
   switch (forms[0]) {
     case "json":
-      writeJson(io, answers);
+      await writeJson(io, answers);
       break;
     case "csv":
-      writeCsv(io, answers);
+      await writeCsv(io, answers);
       break;
     case "dot":
       (await import("../dot.js")).writeDot(io, subject.topology, endpoints, answers.pairs);
@@ -61,7 +61,7 @@ export async function matrix(io: Io, options: MatrixOptions): Promise<ExitCode> 
   return exit.ok;
 }
 
-function writeJson(io: Io, answers: Answers): void {
+async function writeJson(io: Io, answers: Answers): Promise<void> {
   const { subject } = answers;
   const head = JSON.stringify({
     schemaVersion: 1,
@@ -70,26 +70,27 @@ function writeJson(io: Io, answers: Answers): void {
   });
   io.out(`${head.slice(0, -1)},"pairs":[\n`);
   const write = (decision: P2pdmaDecision): string => JSON.stringify(pairJson(decision));
-  writeRows(io, answers, write, ",\n", "");
+  await writeRows(io, answers, write, ",\n", "");
   io.out("\n]}\n");
 }
 
-function writeCsv(io: Io, answers: Answers): void {
+async function writeCsv(io: Io, answers: Answers): Promise<void> {
   io.out(`${csvHeader}\n`);
-  writeRows(io, answers, pairCsv, "\n", "\n");
+  await writeRows(io, answers, pairCsv, "\n", "\n");
 }
 
-/** One write a row: a machine with 500 functions has a quarter of a million pairs. */
-function writeRows(
+/** One write a row, no faster than it is read: a machine with 500 functions has a quarter of a million pairs. */
+async function writeRows(
   io: Io,
   { subject, pairs }: Answers,
   write: (decision: P2pdmaDecision) => string,
   between: string,
   end: string,
-): void {
+): Promise<void> {
   const texts = new PairTexts(subject.topology, pairs, write);
   for (let row = 0; row < pairs.size; row += 1) {
     io.out(`${row === 0 ? "" : between}${texts.row(row).join(between)}`);
+    await io.drain?.();
   }
   io.out(end);
 }

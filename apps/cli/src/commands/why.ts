@@ -1,9 +1,16 @@
 import { hex } from "@peerbar/core";
-import { P2pdma, type P2pdmaDecision, type PathStep } from "@peerbar/p2pdma";
+import {
+  dmaMapping,
+  type Fix,
+  fixes as findFixes,
+  linkBottleneck,
+  numaNodes,
+  P2pdma,
+  type P2pdmaDecision,
+  type PathStep,
+  pathClass,
+} from "@peerbar/p2pdma";
 import { acsJson } from "../acs-text.js";
-import { type Fix, fixesFor, reachableClients } from "../advice/fix.js";
-import { bottleneck } from "../advice/link.js";
-import { mappingOf, pathClass } from "../advice/place.js";
 import { type ExitCode, exit } from "../exit.js";
 import { hostBridgeJson } from "../function-json.js";
 import { glyphsFor } from "../glyphs.js";
@@ -13,6 +20,7 @@ import { pairJson } from "../pair-json.js";
 import { readSubject, type Subject } from "../source.js";
 import { makeStyle } from "../style.js";
 import { writeExplanation } from "../why/explain.js";
+import { nearerClients } from "../why/nearer.js";
 
 export interface WhyOptions {
   readonly file?: string | undefined;
@@ -45,8 +53,8 @@ export async function why(
     subject,
     p2pdma,
     decision,
-    fixes: fixesFor(p2pdma, decision),
-    nearer: decision.mapType === "bus-addr" ? [] : reachableClients(p2pdma, decision),
+    fixes: findFixes(p2pdma, decision.provider, decision.client),
+    nearer: decision.mapType === "bus-addr" ? [] : nearerClients(p2pdma, decision),
   };
   if (options.json === true) io.out(`${JSON.stringify(accountJson(account), null, 1)}\n`);
   else writeExplanation(io, makeStyle(io.color), glyphsFor(io, options.ascii), account);
@@ -61,7 +69,13 @@ const answers = {
   unknown: "unknown",
 } as const;
 
-function accountJson({ subject, decision, fixes, nearer }: Account): Record<string, unknown> {
+function accountJson({
+  subject,
+  p2pdma,
+  decision,
+  fixes,
+  nearer,
+}: Account): Record<string, unknown> {
   const { topology } = subject;
   const provider = topology.at(decision.provider);
   const client = topology.at(decision.client);
@@ -82,22 +96,18 @@ function accountJson({ subject, decision, fixes, nearer }: Account): Record<stri
     clientPath: decision.downPath.map(step),
     hostBridges: decision.hostBridges.map(hostBridgeJson),
     pathClass: pathClass(topology, decision) ?? null,
-    mapping: mappingOf(topology, decision),
-    bottleneck: bottleneck(topology, decision) ?? null,
-    numaNodes: { provider: provider.numaNode, client: client.numaNode },
+    mapping: dmaMapping(topology, decision),
+    bottleneck: linkBottleneck(topology, decision),
+    numaNodes: numaNodes(topology, decision),
     iommuGroups: { provider: provider.iommuGroup, client: client.iommuGroup },
-    bars: provider.bars.flatMap((bar) =>
-      bar?.kind === "memory"
-        ? [
-            {
-              index: bar.index,
-              start: hex(bar.start),
-              busStart: hex(bar.busStart),
-              length: bar.length === undefined ? null : hex(bar.length),
-            },
-          ]
-        : [],
-    ),
+    bars: p2pdma.providerBars(decision.provider).map(({ bar, isProvider, busOffset }) => ({
+      index: bar.index,
+      kind: bar.kind,
+      start: hex(bar.start),
+      length: bar.length === undefined ? null : hex(bar.length),
+      isProvider,
+      busOffset: hex(busOffset),
+    })),
     fixes,
     nearerClients: nearer,
   };

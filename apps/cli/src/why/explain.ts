@@ -1,6 +1,13 @@
-import type { PciFunctionInfo } from "@peerbar/p2pdma";
-import { bottleneck } from "../advice/link.js";
-import { mappingOf, pathClass, pathClassWords } from "../advice/place.js";
+import { hex } from "@peerbar/core";
+import {
+  dmaMapping,
+  type Fix,
+  linkBottleneck,
+  numaNodes,
+  type PciFunctionInfo,
+  pathClass,
+  pathClassWords,
+} from "@peerbar/p2pdma";
 import type { Account } from "../commands/why.js";
 import { describeFunction } from "../describe.js";
 import type { Glyphs } from "../glyphs.js";
@@ -42,13 +49,13 @@ export function writeExplanation(io: Io, style: Style, glyphs: Glyphs, account: 
   io.out("\n");
   write("decided by", decidedBy(account));
   write("map type", mapTypeText(account));
-  const mapping = mappingOf(topology, decision);
+  const mapping = dmaMapping(topology, decision);
   write("addresses", mapping.kind === "unknown" ? mapping.why : `${mapping.kind}: ${mapping.why}`);
   write("distance", distanceText(account));
   write("link", linkText(account));
-  write("NUMA", numaText(provider, client));
+  write("NUMA", numaText(account));
   write("groups", groupText(account, provider, client));
-  write("BARs", barText(provider));
+  write("BARs", barText(account));
   writeFixes(io, style, account);
   for (const sentence of topology.source.missing) write("not shown", sentence);
 }
@@ -85,27 +92,31 @@ function distanceText({ subject, decision }: Account): string {
 }
 
 function linkText({ subject, decision }: Account): string {
-  const found = bottleneck(subject.topology, decision);
+  const { current, maximum, notShown } = linkBottleneck(subject.topology, decision);
+  const found = current ?? maximum;
   if (found === undefined) {
-    return decision.provider === decision.client
-      ? "none is crossed"
-      : "the input shows no link on the way";
+    return notShown.length === 0 ? "none is crossed" : "the input shows no link on the way";
   }
   const rate = `${found.gigabits.toFixed(0)} Gb/s (${(found.gigabits / 8).toFixed(1)} GB/s) before packet overhead`;
-  const most = found.maximumOnly ? " at most (the present state is not shown)" : "";
-  const best =
-    found.atBest === undefined
-      ? ""
-      : `; it could do ${found.atBest.toFixed(0)} Gb/s: check the slot`;
-  return `narrowest at ${found.address}: ${String(found.speed)} GT/s x${String(found.width)}, ${rate}${most}${best}`;
+  const most = current === undefined ? " at best (the present state is not shown)" : "";
+  const slowed =
+    current !== undefined && maximum !== undefined && maximum.gigabits > current.gigabits;
+  const best = slowed
+    ? `; at best ${maximum.gigabits.toFixed(0)} Gb/s: check slot, riser and power state`
+    : "";
+  const hidden =
+    notShown.length === 0 || current === undefined ? "" : `; not shown at ${notShown.join(", ")}`;
+  return `narrowest at ${found.address}: ${String(found.speed)} GT/s x${String(found.width)}, ${rate}${most}${best}${hidden}`;
 }
 
-function numaText(provider: PciFunctionInfo, client: PciFunctionInfo): string {
-  const node = (fn: PciFunctionInfo): string =>
-    fn.numaNode === undefined || fn.numaNode < 0 ? "not shown" : `node ${String(fn.numaNode)}`;
-  const [a, b] = [node(provider), node(client)];
-  if (a === b && a === "not shown") return "nodes are not shown";
-  return a === b ? `both ${a}` : `provider ${a}, client ${b}`;
+function numaText({ subject, decision }: Account): string {
+  const { provider, client, sameNode } = numaNodes(subject.topology, decision);
+  const node = (number: number | undefined): string =>
+    number === undefined ? "not shown" : `node ${String(number)}`;
+  if (provider === undefined && client === undefined) return "nodes are not shown";
+  return sameNode === true
+    ? `both ${node(provider)}`
+    : `provider ${node(provider)}, client ${node(client)}`;
 }
 
 function groupText(
@@ -124,15 +135,16 @@ function groupText(
   return `IOMMU group of the provider ${a}, of the client ${b}`;
 }
 
-function barText(provider: PciFunctionInfo): string {
-  const memory = provider.bars.flatMap((bar) => (bar?.kind === "memory" ? [bar] : []));
-  if (memory.length === 0)
-    return `${provider.address} shows no memory BAR: there is nothing to share`;
-  const list = memory.map((bar) =>
-    bar.length === undefined
-      ? `BAR ${String(bar.index)} (size not shown)`
-      : `BAR ${String(bar.index)} (${formatBytes(bar.length)})`,
-  );
+function barText({ p2pdma, decision }: Account): string {
+  const bars = p2pdma.providerBars(decision.provider).filter((one) => one.isProvider);
+  if (bars.length === 0) {
+    return `${decision.provider} shows no memory BAR: there is nothing to share`;
+  }
+  const list = bars.map(({ bar, busOffset }) => {
+    const size = bar.length === undefined ? "size not shown" : formatBytes(bar.length);
+    const offset = busOffset === 0n ? "" : `, bus address = CPU address + ${hex(busOffset)}`;
+    return `BAR ${String(bar.index)} (${size}${offset})`;
+  });
   return `can be shared: ${list.join(", ")}`;
 }
 
@@ -143,20 +155,27 @@ function writeFixes(io: Io, style: Style, account: Account): void {
   if (fixes.length === 0) {
     writeEntry(io, style, "fix", noFix(account));
   }
-  for (const fix of fixes) {
-    const gives = fix.gives === undefined ? "" : `; the answer is then ${fix.gives}`;
-    const label = decision.mapType === "thru-host-bridge" ? "shorter" : "fix";
-    writeEntry(io, style, fixes[0] === fix ? label : "or", `${fix.what}${gives}`);
-    for (const line of fix.lines) {
-      // To be pasted: never wrapped.
-      io.out(`${" ".repeat(LABEL)}${style.accent(line.text)}  ${style.dim(`(${line.where})`)}\n`);
-    }
-    if (fix.cost !== undefined) writeEntry(io, style, "  cost", fix.cost);
-  }
+  for (const fix of fixes) writeFix(io, style, fix, fixes[0] === fix ? firstLabel(account) : "or");
   if (nearer.length > 0) {
     const shown = nearer.slice(0, 4).join(", ") + (nearer.length > 4 ? ", ..." : "");
     writeEntry(io, style, "instead", `switch-local to this provider: ${shown}`);
   }
+}
+
+function firstLabel({ decision }: Account): string {
+  return decision.mapType === "thru-host-bridge" ? "shorter" : "fix";
+}
+
+function writeFix(io: Io, style: Style, fix: Fix, label: string): void {
+  const gives =
+    fix.gives === undefined || fix.gives === "unknown" ? "" : `; the answer is then ${fix.gives}`;
+  writeEntry(io, style, label, `${fix.what}${gives}`);
+  for (const line of fix.lines) {
+    // To be pasted: never wrapped.
+    io.out(`${" ".repeat(LABEL)}${style.accent(line.text)}  ${style.dim(`(${line.where})`)}\n`);
+  }
+  if (fix.cost !== undefined) writeEntry(io, style, "  cost", fix.cost);
+  if (fix.risk !== undefined) writeEntry(io, style, "  RISK", fix.risk);
 }
 
 function noFix({ decision }: Account): string {
