@@ -1,5 +1,4 @@
 import { type MapType, type P2pdmaDecision, TRUST_RISK } from "../decision.js";
-import { hostBridgeList } from "../host-bridge-list.js";
 import type { P2pdma } from "../p2pdma.js";
 import type { FunctionRef, PciTopology } from "../pci-topology.js";
 import { ACS_REDIRECT, type AcsInfo } from "../topology.js";
@@ -213,7 +212,7 @@ function trustFixes(p2pdma: P2pdma, decision: P2pdmaDecision): Fix[] {
   return [
     {
       kind: "trust",
-      what: `let the kernel trust ${refusing.map((host) => `host bridge ${host.root}${host.keyId === undefined ? "" : ` (${host.keyId})`}`).join(" and ")}, which takes a patched kernel: ${String(hostBridgeList.length)} entries are all it knows`,
+      what: `patch the kernel to trust ${refusing.map((host) => `host bridge ${host.root}${host.keyId === undefined ? "" : ` (${host.keyId})`}`).join(" and ")}: no parameter does it`,
       lines: refusing.flatMap((host) => {
         const [vendor, device] = host.keyId?.split(":") ?? [];
         return vendor === undefined || device === undefined
