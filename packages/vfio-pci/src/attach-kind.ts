@@ -1,4 +1,4 @@
-import type { Attachment, DmaDevice, PhysVecRoute } from "@peerbar/core";
+import { type Attachment, type DmaDevice, isDmaBufError, type PhysVecRoute } from "@peerbar/core";
 import type { P2pDecision, P2pMapType } from "./p2p-decision.js";
 
 /**
@@ -16,6 +16,8 @@ export type AttachKind = "none" | "bus" | "host-bridge-iova" | "host-bridge-dma"
 export interface RouteVerdict {
   readonly mapType: P2pMapType;
   readonly route: PhysVecRoute | undefined;
+  /** Why the topology had no answer. */
+  readonly cause?: unknown;
 }
 
 const hostBridge: RouteVerdict = { mapType: "thru-host-bridge", route: { kind: "host-bridge" } };
@@ -40,7 +42,15 @@ export class BarProvider {
 
   /** Asks afresh: 7.2 evaluates the map type at each map (vfio-pci-dmabuf section 4; the draft froze it, D9). */
   verdict(device: DmaDevice): RouteVerdict {
-    switch (this.#p2p.mapType(this.address, device.pciAddress)) {
+    let mapType: P2pMapType;
+    try {
+      mapType = this.#p2p.mapType(this.address, device.pciAddress);
+    } catch (cause) {
+      // A device that the topology does not know: attach stands, map is refused and says why.
+      if (isDmaBufError(cause)) return { mapType: "unknown", route: undefined, cause };
+      throw cause;
+    }
+    switch (mapType) {
       case "bus-addr":
         return this.#bus;
       case "thru-host-bridge":

@@ -47,7 +47,7 @@ export interface IovaPolicy {
 
 /** @throws DmaBufError EINVAL where p2pdma has no way from this device to the BAR (vfio-pci-dmabuf R12). */
 export function routeOf({ provider }: BarSource, attachment: Attachment): PhysVecRoute {
-  const { mapType, route } = provider.verdict(attachment.device);
+  const { mapType, route, cause } = provider.verdict(attachment.device);
   if (route !== undefined) return route;
   const client = attachment.device.pciAddress;
   throw new DmaBufError(
@@ -62,6 +62,7 @@ export function routeOf({ provider }: BarSource, attachment: Attachment): PhysVe
           ? "open the buffer by `phys` instead of mapping it"
           : `\`peerbar why ${provider.address} ${client}\` names the rule and the smallest fix`,
       rule: "vfio-pci-dmabuf R12",
+      cause,
     },
   );
 }

@@ -1,5 +1,7 @@
+import type { MapType } from "@peerbar/p2pdma";
+
 /** The verdicts of the kernel's p2pdma layer, and "unknown" where the facts are missing (p2pdma section 1, R29). */
-export type P2pMapType = "bus-addr" | "thru-host-bridge" | "not-supported" | "unknown";
+export type P2pMapType = MapType | "unknown";
 
 /** What the exporter asks of `@peerbar/p2pdma`: its `P2pdma` fits, and so does any object with the same one method. */
 export interface P2pDecision {

@@ -1,3 +1,4 @@
+import { DmaBufError } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
 import { attachKind } from "../src/index.js";
 import { errorOf, refusal } from "./fixtures/errors.js";
@@ -80,6 +81,23 @@ describe("attach kinds", () => {
     await importer.leave();
     expect(mapper.clean).toBe(true);
   });
+
+  it.each(["mapping", "attachment"] as const)(
+    "none for a device that the topology does not know (%s): map is refused with its error as the cause",
+    async (iovaStrategy) => {
+      const { device, p2p } = await rig({ vfio: { iovaStrategy } });
+      const unknown = new DmaBufError("ENODEV", "p2pdma", "no such function");
+      p2p.asked.push = () => {
+        throw unknown;
+      };
+      using buffer = await device.exportDmaBuf(ONE_PAGE);
+      const importer = new DynamicImporter(buffer, fakeDevice(NIC, new FakeMapper()));
+      expect(attachKind(importer.attachment)).toBe("none");
+      const error = await errorOf(() => importer.map());
+      expect([error.code, error.cause]).toEqual(["EINVAL", unknown]);
+      await importer.leave();
+    },
+  );
 
   it("is undefined for buffers of other exporters", async () => {
     const { DmaBuf } = await import("@peerbar/core");
