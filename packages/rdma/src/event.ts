@@ -27,5 +27,4 @@ declare module "@peerbar/core" {
   }
 }
 
-/** Marks this module for the compiler: it carries types alone. */
-export type RdmaEvents = never;
+export {};

@@ -1,3 +1,5 @@
+import "./event.js";
+
 export { MrAccess } from "./access.js";
 export type { WcOpcode, WcStatusName, WorkCompletion } from "./completion.js";
 export { WcStatus } from "./completion.js";

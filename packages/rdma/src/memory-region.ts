@@ -10,7 +10,6 @@ import {
 import { checkAccess } from "./access.js";
 import type { Backing, BackingParams } from "./backing.js";
 import { DynamicBacking } from "./dynamic-backing.js";
-import type {} from "./event.js";
 import type { MrOptions, MrRequest, MrTranslation, ReregRequest } from "./mr-request.js";
 import type { Pd } from "./pd.js";
 import { type Adopt, PinnedBacking } from "./pinned-backing.js";
