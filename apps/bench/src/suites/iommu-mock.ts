@@ -15,6 +15,7 @@ const POPULATED = 1 << 18;
 const GIB_PAGES = 1 << 18;
 /** Longer than the per-size caches reach, so that every allocation goes to the tree (dma-iova R20). */
 const TREE_GRANULES = 64;
+const IOVA_LIMIT = 2 ** 36;
 
 /** A domain with every other page of a stretch mapped, as the C yardstick has. */
 function populated(): IoPageTable {
@@ -69,23 +70,47 @@ const mapGiB: BenchCase = {
   },
 };
 
-/** Frees a random range of `live` ones and allocates it again. */
-function churn(live: number): Operation {
+/** An allocator with `live` ranges, holes of random places among them. */
+function crowded(live: number): { readonly allocator: IovaAllocator; readonly held: Float64Array } {
   const allocator = new IovaAllocator();
-  const limit = 2 ** 36;
   const held = new Float64Array(live);
-  for (let i = 0; i < live; i++) held[i] = allocator.alloc(TREE_GRANULES, limit, false);
+  for (let i = 0; i < live; i++) held[i] = allocator.alloc(TREE_GRANULES, IOVA_LIMIT, false);
   const next = numbers(7);
+  for (let i = 0; i < live; i++) {
+    const at = next() % live;
+    allocator.free(held[at] ?? 0, TREE_GRANULES);
+    held[at] = allocator.alloc(TREE_GRANULES, IOVA_LIMIT, false);
+  }
+  return { allocator, held };
+}
+
+/** Allocates a range and frees it. */
+function allocFree(live: number): Operation {
+  const { allocator } = crowded(live);
+  return () => {
+    allocator.free(allocator.alloc(TREE_GRANULES, IOVA_LIMIT, false), TREE_GRANULES);
+  };
+}
+
+/** Frees a random range and allocates it again: every access is a cache miss. */
+function churn(live: number): Operation {
+  const { allocator, held } = crowded(live);
+  const next = numbers(9);
   return () => {
     const i = next() % live;
     allocator.free(held[i] ?? 0, TREE_GRANULES);
-    held[i] = allocator.alloc(TREE_GRANULES, limit, false);
+    held[i] = allocator.alloc(TREE_GRANULES, IOVA_LIMIT, false);
   };
 }
 
 const iovaGrowth: BenchCase = {
   id: "iommu-mock/iova-1e6",
+  setup: () => ({ run: allocFree(1_000_000), yardstick: allocFree(1_000) }),
+};
+
+const iovaChurn: BenchCase = {
+  id: "iommu-mock/iova-churn-1e6",
   setup: () => ({ run: churn(1_000_000), yardstick: churn(1_000) }),
 };
 
-export const iommuMock: readonly BenchCase[] = [mapOnePage, map256, mapGiB, iovaGrowth];
+export const iommuMock: readonly BenchCase[] = [mapOnePage, map256, mapGiB, iovaGrowth, iovaChurn];
