@@ -29,7 +29,8 @@ export function processIo(): Io {
         else resolve();
       }),
     color: stdout.isTTY && (env.NO_COLOR ?? "") === "",
-    width: stdout.isTTY ? stdout.columns : 100,
+    // Some terminals (serial lines, `script`) report no width.
+    width: stdout.isTTY ? stdout.columns || 80 : 100,
     env,
   };
 }
