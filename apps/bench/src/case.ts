@@ -2,7 +2,7 @@
 export type Operation = () => unknown;
 
 /** A case with its state made. */
-export interface Prepared {
+interface Prepared {
   readonly run: Operation;
   /** Run in turn with the case in the same process; or a time measured by another program in this run, in nanoseconds. */
   readonly yardstick: Operation | { readonly ns: number };

@@ -40,7 +40,7 @@ export async function runSuite<Fixture, Capability extends string>(
 }
 
 /** @internal Runs one case to its result. */
-export async function runCase<Fixture, Capability extends string>(
+async function runCase<Fixture, Capability extends string>(
   one: ConformanceCase<Fixture, Capability>,
   subject: Subject<Fixture, Capability>,
 ): Promise<CaseResult> {

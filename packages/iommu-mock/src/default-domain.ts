@@ -119,6 +119,6 @@ function reservedGranules(client: IommuClient, shift: bigint): GranuleRange[] {
 }
 
 /** Granules in one 4 KiB page. */
-export function granulesPerPage(domain: IoDomain): number {
+function granulesPerPage(domain: IoDomain): number {
   return 2 ** (PAGE_SHIFT - domain.format.pageShift);
 }

@@ -1,5 +1,5 @@
 /** Page frames that one magazine holds (IOVA_MAG_SIZE). */
-export const MAGAZINE_SIZE = 127;
+const MAGAZINE_SIZE = 127;
 /** Sizes with a cache: 1, 2, 4, ... 32 granules (dma-iova R20). */
 export const CACHED_ORDERS = 6;
 
@@ -109,7 +109,7 @@ export class IovaCache {
 }
 
 /** log2 of the number rounded up to a power of two (`order_base_2`); 0 for 0. */
-export function orderOf(granules: number): number {
+function orderOf(granules: number): number {
   if (granules <= 1) return 0;
   return granules <= 0x8000_0000 ? 32 - Math.clz32(granules - 1) : Math.ceil(Math.log2(granules));
 }

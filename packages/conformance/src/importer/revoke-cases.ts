@@ -92,7 +92,7 @@ const closeAfterRevoke: ImporterCase = {
 const dynamicComesBack: ImporterCase = {
   id: "restore/dynamic-importer-works-again",
   title: "a dynamic importer moves bytes again once the memory is back, without a new import",
-  rules: "dma-buf R28, rdma-umem R23, vfio-pci-dmabuf R32, T5",
+  rules: "dma-buf R28, rdma-umem R23, vfio-pci-dmabuf R32",
   needs: ["revocable", "dynamic", "dma"],
   async run(fixture, turns) {
     const { exporter, buffer, imported } = await start(fixture);

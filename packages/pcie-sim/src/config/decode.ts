@@ -5,7 +5,7 @@ import { readMemoryWindows } from "./read-windows.js";
 import * as reg from "./registers.js";
 
 /** True where the function has the power management capability. */
-export function managesPower(config: ConfigSpace): boolean {
+function managesPower(config: ConfigSpace): boolean {
   return config.get(reg.PM_CAPABILITY, 1) === reg.PM_CAPABILITY_ID;
 }
 

@@ -18,7 +18,7 @@ export function fitSubtree(plan: Plan, fn: number): boolean {
 }
 
 /** What the functions on the bus behind a bridge answer to: their placed BARs, and the windows of bridges. */
-export function claimsBelow(plan: Plan, fn: number): BusSpan[] {
+function claimsBelow(plan: Plan, fn: number): BusSpan[] {
   return (plan.children[fn] ?? []).flatMap((child) => claimsOf(plan, child));
 }
 
