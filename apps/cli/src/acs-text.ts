@@ -14,7 +14,7 @@ const words = {
 } as const;
 
 /** Names of the bits that are set, redirecting ones first; empty where there are none or they are not shown. */
-export function acsBitNames(acs: AcsInfo): (keyof typeof acsBits)[] {
+function acsBitNames(acs: AcsInfo): (keyof typeof acsBits)[] {
   return acs.state === "present" ? order.filter((bit) => (acs.control & acsBits[bit]) !== 0) : [];
 }
 

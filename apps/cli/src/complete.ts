@@ -3,8 +3,8 @@ import type { ArgumentSpec, OptionSpec, Verb } from "./verb.js";
 import { verbs } from "./verbs.js";
 
 /** First line of an answer that asks the shell for its own files or directories. */
-export const FILES = ":files";
-export const DIRECTORIES = ":directories";
+const FILES = ":files";
+const DIRECTORIES = ":directories";
 
 /** The line so far, taken apart. */
 interface Line {

@@ -39,7 +39,7 @@ export function pathText(decision: P2pdmaDecision): string {
 }
 
 /** The host bridge, or both, of a pair that meets below none. */
-export function hostText(decision: P2pdmaDecision): string {
+function hostText(decision: P2pdmaDecision): string {
   const [mine, theirs] = decision.hostBridges;
   return mine.root === theirs.root
     ? `host bridge ${mine.root}`

@@ -8,7 +8,7 @@ export class CannotTell extends DmaBufError {
 }
 
 /** The one line a user gets: errno name, cause, next step. */
-export function failureLine(error: unknown): string {
+function failureLine(error: unknown): string {
   if (isDmaBufError(error)) {
     const next = error.hint === undefined ? "" : `; ${error.hint}`;
     return `peerbar: ${oneLine(`${error.code}: ${error.syscall}: ${error.reason}${next}`)}`;

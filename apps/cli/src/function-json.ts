@@ -8,7 +8,7 @@ function hexId(value: number | undefined, digits: number): string | undefined {
 }
 
 /** `0000:80`: how a host bridge is named by its root bus. */
-export function rootName(domain: number, bus: number): string {
+function rootName(domain: number, bus: number): string {
   return `${domain.toString(16).padStart(4, "0")}:${bus.toString(16).padStart(2, "0")}`;
 }
 

@@ -3,7 +3,7 @@ import { DmaBufError, type Slice } from "@peerbar/core";
 const units = { "": 0n, k: 10n, m: 20n, g: 30n, t: 40n } as const;
 
 /** Bytes as people write them: `4096`, `0x1000`, `64K`, `2M`, `1G`. Undefined where the text is none. */
-export function parseBytes(text: string): bigint | undefined {
+function parseBytes(text: string): bigint | undefined {
   const match = /^(0x[0-9a-f]+|\d+)([kmgt]?)(?:i?b)?$/i.exec(text);
   const [, digits, unit] = match ?? [];
   if (digits === undefined) return undefined;

@@ -2,7 +2,7 @@ import type { ExitCode } from "./exit.js";
 import type { Io } from "./io.js";
 
 /** What the shell may offer after an option or as an argument (`peerbar completion`). */
-export type Completes =
+type Completes =
   | "file"
   | "directory"
   | "function"

@@ -19,7 +19,7 @@ const placeHints: Readonly<Record<string, string>> = {
 };
 
 /** Errno name of a failing call of Node's; EIO where it is none that is known here. */
-export function errnoOf(cause: unknown): ErrnoName {
+function errnoOf(cause: unknown): ErrnoName {
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   return typeof code === "string" && Object.hasOwn(errnos, code) ? (code as ErrnoName) : "EIO";
 }
