@@ -24,7 +24,7 @@ export function parsePciAddress(text: string): PciAddress | undefined {
 const hex2 = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, "0"));
 
 /** Two hexadecimal digits of a byte: bus numbers in addresses. */
-export function hexByte(value: number): string {
+function hexByte(value: number): string {
   return hex2[value & 0xff] ?? "00";
 }
 

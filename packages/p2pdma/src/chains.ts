@@ -5,10 +5,10 @@ import type { PciTopology } from "./pci-topology.js";
 import { ACS_REDIRECT, type AcsInfo, type CpuKind } from "./topology.js";
 
 /** How a function's ACS counts on a path (p2pdma R7): number codes, for typed arrays. */
-export const acsStates = { passes: 0, redirects: 1, unknown: 2 } as const;
+const acsStates = { passes: 0, redirects: 1, unknown: 2 } as const;
 
 /** RR, CR or EC set: redirects. Only the control register counts, never the capability (p2pdma, section 1). */
-export function acsState(acs: AcsInfo): 0 | 1 | 2 {
+function acsState(acs: AcsInfo): 0 | 1 | 2 {
   if (acs.state === "none") return acsStates.passes;
   if (acs.state === "unknown") return acsStates.unknown;
   return (acs.control & ACS_REDIRECT) === 0 ? acsStates.passes : acsStates.redirects;

@@ -2,7 +2,7 @@ import type { PciTopology } from "./pci-topology.js";
 import { type AcsInfo, acsBits, type PciFunctionInfo } from "./topology.js";
 
 /** SV | RR | CR | UF: what isolates a port for IOMMU groups (drivers/iommu/iommu.c, REQ_ACS_FLAGS). */
-export const REQUIRED_ACS = acsBits.SV | acsBits.RR | acsBits.CR | acsBits.UF;
+const REQUIRED_ACS = acsBits.SV | acsBits.RR | acsBits.CR | acsBits.UF;
 
 /** IOMMU groups as the ACS settings make them. */
 export interface IommuGroups {

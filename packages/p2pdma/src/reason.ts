@@ -11,7 +11,7 @@ export type Facts = Omit<P2pdmaDecision, "reason" | "rule"> & {
 };
 
 /** `RR+CR+EC`: the redirecting bits that are set. */
-export function redirectBits(acs: AcsInfo): string {
+function redirectBits(acs: AcsInfo): string {
   if (acs.state !== "present") return "";
   const names = (["RR", "CR", "EC"] as const).filter((name) => (acs.control & acsBits[name]) !== 0);
   return names.join("+");

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { pack } from "tar-stream";
 import { afterAll, describe, expect, it } from "vitest";
-import { liveTopology, readTopology } from "../src/node.js";
+import { cpuFromCpuinfo, liveTopology, readTopology } from "../src/node.js";
 import { Config } from "./config-bytes.js";
 import { generateServer, isDmaBufErrorLike, toCapture } from "./node-helpers.js";
 
@@ -165,5 +165,21 @@ describe("liveTopology", () => {
       Promise.resolve().then(() => liveTopology(join(folder, "gone"))),
     );
     expect(failure).toMatchObject({ code: "ENODEV", hint: expect.any(String) as string });
+  });
+});
+
+describe("the CPU of /proc/cpuinfo (p2pdma R17)", () => {
+  it.each([
+    ["vendor_id\t: AuthenticAMD\ncpu family\t: 23\n", "amd-zen"],
+    ["vendor_id\t: AuthenticAMD\ncpu family\t: 25\n", "amd-zen"],
+    ["vendor_id\t: AuthenticAMD\ncpu family\t: 21\n", "amd-old"],
+    ["vendor_id\t: GenuineIntel\ncpu family\t: 6\n", "intel"],
+    ["vendor_id\t: HygonGenuine\ncpu family\t: 24\n", "hygon"],
+    ["processor\t: 0\nCPU implementer\t: 0x41\n", "arm"],
+    ["processor\t: 0\ncpu\t\t: POWER9, altivec supported\n", "power"],
+    ["vendor_id\t: CentaurHauls\n", "other"],
+    ["nothing\n", undefined],
+  ])("%j is %s", (text, cpu) => {
+    expect(cpuFromCpuinfo(text)?.cpu).toBe(cpu);
   });
 });

@@ -2,7 +2,7 @@ import { emptyRecord, type FunctionRecord } from "../record.js";
 import type { AcsInfo, BridgeWindow, LinkInfo, PciBarInfo, PortType } from "../topology.js";
 
 /** A BAR to be placed. */
-export interface BarSpec {
+interface BarSpec {
   readonly index: number;
   readonly length: bigint;
   readonly prefetchable: boolean;

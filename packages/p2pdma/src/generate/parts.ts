@@ -7,7 +7,7 @@ const MIB = 1n << 20n;
 const KIB = 1n << 10n;
 
 /** SV | RR | CR | UF: what the kernel sets when an IOMMU is in use (p2pdma R33). */
-export const ACS_KERNEL_DEFAULT = 0x1d;
+const ACS_KERNEL_DEFAULT = 0x1d;
 
 /** ACS of a port that can redirect. */
 export function portAcs(on: boolean): AcsInfo {
