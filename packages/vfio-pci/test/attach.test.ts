@@ -9,7 +9,7 @@ import { ONE_PAGE, rig } from "./fixtures/rig.js";
 
 const NIC = "0000:3c:00.0";
 
-describe("R10: the tests of attach, in order", () => {
+describe("vfio-pci-dmabuf R10: the tests of attach, in order", () => {
   it("no peer-to-peer comes before revoked: a static importer", async () => {
     const { device } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
@@ -20,7 +20,7 @@ describe("R10: the tests of attach, in order", () => {
     expect(await refusal(() => buffer.attach(fakeDevice(NIC), noPeer))).toMatch(/^EOPNOTSUPP/);
   });
 
-  it("B4: revoked comes before not revocable", async () => {
+  it("known-bugs B4: revoked comes before not revocable", async () => {
     const { device } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     await device.writeConfig(4, 2, 0);
@@ -31,7 +31,7 @@ describe("R10: the tests of attach, in order", () => {
     expect([...buffer.attachments]).toEqual([]);
   });
 
-  it("asks nothing of the topology: an unreachable device attaches, R12: and its map is EINVAL", async () => {
+  it("asks nothing of the topology: an unreachable device attaches, vfio-pci-dmabuf R12: and its map is EINVAL", async () => {
     const { device, p2p } = await rig({ answer: "not-supported" });
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC, new FakeMapper()));
@@ -68,7 +68,7 @@ describe("attach kinds", () => {
     attachment.detach();
   });
 
-  it("D9: the verdict is asked again at each map, not frozen at attach", async () => {
+  it("vfio-pci-dmabuf D9: the verdict is asked again at each map, not frozen at attach", async () => {
     const { device, p2p } = await rig({ answer: "bus-addr" });
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const mapper = new FakeMapper();
@@ -134,7 +134,7 @@ describe("addresses", () => {
     await importer.leave();
   });
 
-  it("B56: each entry has the length of its own range", async () => {
+  it("known-bugs B56: each entry has the length of its own range", async () => {
     const { device } = await rig();
     const ranges = [1n, 3n, 2n].map((pages) => ({ offset: 0n, length: pages * 0x1000n }));
     using buffer = await device.exportDmaBuf({ bar: 0, ranges });
@@ -144,7 +144,7 @@ describe("addresses", () => {
     await importer.leave();
   });
 
-  it("B60: attach and map after close touch nothing of the device", async () => {
+  it("known-bugs B60: attach and map after close touch nothing of the device", async () => {
     const { device, fn, p2p } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -156,7 +156,7 @@ describe("addresses", () => {
     await importer.leave();
   });
 
-  it("R12, R13: map and unmap need the reservation held", async () => {
+  it("vfio-pci-dmabuf R12, R13: map and unmap need the reservation held", async () => {
     const { device } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -172,7 +172,7 @@ describe("addresses", () => {
     await importer.leave();
   });
 
-  it("R11: an attachment survives a revoke, its map does not, and works again afterwards", async () => {
+  it("vfio-pci-dmabuf R11: an attachment survives a revoke, its map does not, and works again afterwards", async () => {
     const { device } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -184,7 +184,7 @@ describe("addresses", () => {
   });
 });
 
-describe("the physical way (R19, R20)", () => {
+describe("the physical way (vfio-pci-dmabuf R19, R20)", () => {
   it("gives the one range, uncounted", async () => {
     const { device } = await rig();
     using buffer = await device.exportDmaBuf({

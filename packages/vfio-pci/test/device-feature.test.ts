@@ -90,7 +90,7 @@ const violations: readonly (readonly [string, string, Call])[] = [
   ["V20", "EINVAL", { ranges: [[16n * MIB, PAGE]] }],
 ];
 
-describe("the validation table, V1 to V22", () => {
+describe("the validation table, vfio-pci-dmabuf V1 to V22", () => {
   it("the request number is _IO(';', 117)", () => {
     expect(VFIO_DEVICE_FEATURE).toBe((0x3b << 8) | 117);
   });
@@ -118,7 +118,7 @@ describe("the validation table, V1 to V22", () => {
     expect(pairs.length).toBeGreaterThan(90);
   });
 
-  it("V7, T2: a probe of GET answers 0, reads no payload and takes no descriptor; with SET it is V6", async () => {
+  it("vfio-pci-dmabuf V7: a probe of GET answers 0, reads no payload and takes no descriptor; with SET it is vfio-pci-dmabuf V6", async () => {
     for (const flags of [DMA_BUF | PROBE, DMA_BUF | PROBE | GET]) {
       expect(await call({ flags, argsz: 8, readable: 8 })).toBe(0);
     }
@@ -130,7 +130,7 @@ describe("the validation table, V1 to V22", () => {
     );
   });
 
-  it("V11: no range, and V13: more than one allocation carries, before the list is read", async () => {
+  it("vfio-pci-dmabuf V11: no range, and vfio-pci-dmabuf V13: more than one allocation carries, before the list is read", async () => {
     expect(await refusal(() => call({ count: 0, readable: 24 }))).toBe(
       "EINVAL vfio-pci-dmabuf V11",
     );
@@ -142,7 +142,7 @@ describe("the validation table, V1 to V22", () => {
     );
   });
 
-  it("V14 before V15, V15 before V16, range by range", async () => {
+  it("vfio-pci-dmabuf V14 before vfio-pci-dmabuf V15, V15 before vfio-pci-dmabuf V16, range by range", async () => {
     const half = 1n << 63n;
     expect(
       await refusal(() =>
@@ -174,7 +174,7 @@ describe("the validation table, V1 to V22", () => {
 });
 
 describe("success", () => {
-  it("R1: argsz need not cover the ranges", async () => {
+  it("vfio-pci-dmabuf R1: argsz need not cover the ranges", async () => {
     expect(
       await call({
         argsz: 24,
@@ -186,7 +186,7 @@ describe("success", () => {
     ).toBe(0);
   });
 
-  it("R2: unknown open flags are ignored, O_CLOEXEC counts", async () => {
+  it("vfio-pci-dmabuf R2: unknown open flags are ignored, O_CLOEXEC counts", async () => {
     const { device } = await rig();
     const fds = new FdTable();
     const plain = await deviceFeature(device, fds, encode({ openFlags: 0xfff7_ffff }));
@@ -199,7 +199,7 @@ describe("success", () => {
     expect([device.buffers, device.registrations]).toEqual([0, 1]);
   });
 
-  it("R3, R9: the size is the sum, and fdinfo names vfio_pci_core", async () => {
+  it("vfio-pci-dmabuf R3, R9: the size is the sum, and fdinfo names vfio_pci_core", async () => {
     const { device } = await rig();
     using fds = new FdTable();
     const fd = await deviceFeature(
@@ -216,7 +216,7 @@ describe("success", () => {
     expect(fds.fdinfo(fd)).toContain("vfio_pci_core");
   });
 
-  it("V22, B5: no descriptor left: EMFILE, everything is undone once", async () => {
+  it("vfio-pci-dmabuf V22, known-bugs B5: no descriptor left: EMFILE, everything is undone once", async () => {
     const { device } = await rig();
     const error = await errorOf(() => deviceFeature(device, new FdTable({ limit: 0 }), encode({})));
     expect(error.code).toBe("EMFILE");

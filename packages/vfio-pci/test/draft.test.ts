@@ -61,7 +61,7 @@ function rawOf(table: ScatterTable): readonly ScatterEntry[] {
 }
 
 describe("the draft of October 2025 fails as analysed", () => {
-  it("D1: map, unmap, detach frees the IOVA twice; without a map it is balanced", () => {
+  it("vfio-pci-dmabuf D1: map, unmap, detach frees the IOVA twice; without a map it is balanced", () => {
     const unused = draft([MIB]);
     unused.attachment.detach();
     expect(unused.mapper.clean).toBe(true);
@@ -72,7 +72,7 @@ describe("the draft of October 2025 fails as analysed", () => {
     }).toThrow("is not reserved");
   });
 
-  it("D1a: the IOVA then has two owners (a real allocator)", () => {
+  it("vfio-pci-dmabuf D1a: the IOVA then has two owners (a real allocator)", () => {
     const { device, port } = backedMachine("dma");
     const exporter = new DraftExporter({ mapType: () => "thru-host-bridge" }, "0000:3b:00.0", [
       { start: physAddr(START), length: 0x1000n },
@@ -87,38 +87,38 @@ describe("the draft of October 2025 fails as analysed", () => {
     expect(port.iovas.live).toBe(0);
   });
 
-  it("D2: a second map links into an IOVA that was given back", () => {
+  it("vfio-pci-dmabuf D2: a second map links into an IOVA that was given back", () => {
     const all = draft([MIB]);
     all.unmap(all.map());
     expect(() => all.map()).toThrow("is not reserved");
   });
 
-  it("D3: a second mapping of one attachment collides with the first", () => {
+  it("vfio-pci-dmabuf D3: a second mapping of one attachment collides with the first", () => {
     const all = draft([MIB]);
     all.map();
     expect(() => all.map()).toThrow("EADDRINUSE");
   });
 
-  it("D4: two ranges collide", () => {
+  it("vfio-pci-dmabuf D4: two ranges collide", () => {
     const all = draft([MIB, MIB]);
     expect(() => all.map()).toThrow("EADDRINUSE");
   });
 
-  it("D5: 4 GiB sync nothing, and leave an empty last entry", () => {
+  it("vfio-pci-dmabuf D5: 4 GiB sync nothing, and leave an empty last entry", () => {
     const all = draft([4n * GIB]);
     const table = all.map();
     expect(all.mapper.log).toContain("sync 0x0+0x0");
     expect(rawOf(table)).toEqual([{ address: 0x4000_0000n, length: 0 }]);
   });
 
-  it("D6: chunks of UINT_MAX leave the second at an address that is no page", () => {
+  it("vfio-pci-dmabuf D6: chunks of UINT_MAX leave the second at an address that is no page", () => {
     const all = draft([6n * GIB], "bus");
     const raw = rawOf(all.map());
     expect(raw[1]?.address).toBe(START + 0xffff_ffffn);
     expect((raw[1]?.address ?? 0n) % 0x1000n).not.toBe(0n);
   });
 
-  it("D7: the unwind of range-by-range mappings unmaps what never was, and whole ranges in pieces", () => {
+  it("vfio-pci-dmabuf D7: the unwind of range-by-range mappings unmaps what never was, and whole ranges in pieces", () => {
     const failing = draft([MIB, MIB], "bus");
     failing.mapper.failAt = 2;
     expect(() => failing.map()).toThrow("unmap of 0x0+0x0");
@@ -129,19 +129,19 @@ describe("the draft of October 2025 fails as analysed", () => {
     }).toThrow("which was not mapped so");
   });
 
-  it("D8: IOVA space is held by an importer that never maps", () => {
+  it("vfio-pci-dmabuf D8: IOVA space is held by an importer that never maps", () => {
     const all = draft([16n * GIB]);
     expect([...all.mapper.reserved.values()]).toEqual([16n * GIB]);
     all.attachment.detach();
   });
 
-  it("D9: the verdict of attach stays, whatever the topology says later", () => {
+  it("vfio-pci-dmabuf D9: the verdict of attach stays, whatever the topology says later", () => {
     const all = draft([MIB]);
     all.p2p.answer = "bus-addr";
     expect(all.map().entry(0).address).toBe(0x4000_0000n);
   });
 
-  it("D10: revoking waits for neither fences nor mappings, and takes importers it cannot tell", () => {
+  it("vfio-pci-dmabuf D10: revoking waits for neither fences nor mappings, and takes importers it cannot tell", () => {
     const all = draft([MIB]);
     all.exporter.buffer.attach(fakeDevice("0000:3d:00.0", new FakeMapper()), {
       allowPeer2Peer: true,
@@ -155,7 +155,7 @@ describe("the draft of October 2025 fails as analysed", () => {
     expect([fence.signaled, all.attachment.mappings]).toEqual([false, 1]);
   });
 
-  it("D11: a pair without a way is refused with EINVAL, and leaks nothing", () => {
+  it("vfio-pci-dmabuf D11: a pair without a way is refused with EINVAL, and leaks nothing", () => {
     const all = draft([MIB]);
     all.attachment.detach();
     all.p2p.answer = "not-supported";
@@ -165,7 +165,7 @@ describe("the draft of October 2025 fails as analysed", () => {
     expect(all.mapper.clean).toBe(true);
   });
 
-  it("D12: a failing first link leaves the reservation to detach", () => {
+  it("vfio-pci-dmabuf D12: a failing first link leaves the reservation to detach", () => {
     const all = draft([MIB]);
     all.mapper.failAt = all.mapper.calls + 1;
     all.mapper.unlink = () => undefined;

@@ -29,7 +29,7 @@ describe("one violation", () => {
     ["V12, R7: an absent BAR", at(1, page(0n)), "ENODEV vfio-pci-dmabuf V12"],
     ["V12: a BAR of no length", at(3, page(0n)), "ENODEV vfio-pci-dmabuf V12"],
     [
-      "V13: more ranges than one allocation carries",
+      "vfio-pci-dmabuf V13: more ranges than one allocation carries",
       { bar: 0, ranges: new Array<Slice>(262_145).fill(page(0n)) },
       "ENOMEM vfio-pci-dmabuf V13",
     ],
@@ -40,7 +40,7 @@ describe("one violation", () => {
     ["V14: a negative offset", at(0, page(-PAGE)), "EINVAL vfio-pci-dmabuf V14"],
     ["V14: past 64 bits", at(0, page(1n << 64n)), "EINVAL vfio-pci-dmabuf V14"],
     [
-      "V15: the sum wraps 64 bits",
+      "vfio-pci-dmabuf V15: the sum wraps 64 bits",
       at(0, page(0n, 1n << 63n), page(0n, 1n << 63n)),
       "EINVAL vfio-pci-dmabuf V15",
     ],
@@ -48,7 +48,7 @@ describe("one violation", () => {
     ["V18, R7: an I/O BAR", at(2, page(0n)), "EINVAL vfio-pci-dmabuf V18"],
     ["V19: start + offset wraps", at(5, page(MIB * 2n)), "EOVERFLOW vfio-pci-dmabuf V19"],
     [
-      "V19, B15: offset + length wraps below the BAR end",
+      "vfio-pci-dmabuf V19, known-bugs B15: offset + length wraps below the BAR end",
       at(0, page((1n << 64n) - PAGE, 2n * PAGE)),
       "EOVERFLOW vfio-pci-dmabuf V19",
     ],
@@ -62,7 +62,7 @@ describe("one violation", () => {
     expect([device.buffers, device.registrations]).toEqual([0, 1]);
   });
 
-  it("V12, B7: a BAR that another driver claims, and V18, B8: one that must not be mapped", async () => {
+  it("vfio-pci-dmabuf V12, known-bugs B7: a BAR that another driver claims, and vfio-pci-dmabuf V18, known-bugs B8: one that must not be mapped", async () => {
     const claimed = await rig({ bars, open: { unclaimedBars: [0] } });
     expect(await refusal(() => claimed.device.exportDmaBuf(ONE_PAGE))).toBe(
       "ENODEV vfio-pci-dmabuf V12",
@@ -73,7 +73,7 @@ describe("one violation", () => {
     );
   });
 
-  it("V21: a device that is being unregistered", async () => {
+  it("vfio-pci-dmabuf V21: a device that is being unregistered", async () => {
     const { device } = await rig();
     const gone = device.unregister();
     expect(await refusal(() => device.exportDmaBuf(ONE_PAGE))).toBe("ENODEV vfio-pci-dmabuf V21");
@@ -81,7 +81,7 @@ describe("one violation", () => {
     await gone;
   });
 
-  it("V17, V22: a failing allocation is thrown as it is, after V16, before V18, and undone", async () => {
+  it("vfio-pci-dmabuf V17, V22: a failing allocation is thrown as it is, after vfio-pci-dmabuf V16, before vfio-pci-dmabuf V18, and undone", async () => {
     const failing = (site: AllocationSite): Promise<Rig> =>
       rig({
         bars,
@@ -113,7 +113,7 @@ describe("one violation", () => {
     await gone;
   });
 
-  it("V20, B15: the end is that of the BAR to the byte, not of its last page", async () => {
+  it("vfio-pci-dmabuf V20, known-bugs B15: the end is that of the BAR to the byte, not of its last page", async () => {
     const { device } = await rig({ bars: [memoryBar(0, 0x10_0000_0000n, 0x1800n)] });
     expect(await refusal(() => device.exportDmaBuf(at(0, page(PAGE))))).toBe(
       "EINVAL vfio-pci-dmabuf V20",
@@ -144,14 +144,14 @@ describe("one violation", () => {
 });
 
 describe("what is allowed", () => {
-  it("R3: ranges that overlap, repeat, come in any order and exceed the BAR in sum", async () => {
+  it("vfio-pci-dmabuf R3: ranges that overlap, repeat, come in any order and exceed the BAR in sum", async () => {
     const { device } = await rig();
     const ranges = [page(8n * MIB, 8n * MIB), page(0n, 16n * MIB), page(0n, 16n * MIB)];
     using buffer = await device.exportDmaBuf({ bar: 0, ranges });
     expect(buffer.size).toBe(40n * MIB);
   });
 
-  it("R5: every page of a BAR, whatever table the device keeps there", async () => {
+  it("vfio-pci-dmabuf R5: every page of a BAR, whatever table the device keeps there", async () => {
     const { device } = await rig();
     for (const offset of [0n, 0x1000n, 16n * MIB - PAGE]) {
       using buffer = await device.exportDmaBuf({ bar: 0, ranges: [page(offset)] });
@@ -159,7 +159,7 @@ describe("what is allowed", () => {
     }
   });
 
-  it("R8, R9: the ops of the kernel's exporter, under its name", async () => {
+  it("vfio-pci-dmabuf R8, R9: the ops of the kernel's exporter, under its name", async () => {
     const { device } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     expect(buffer.ops.name).toBe("vfio_pci_core");
@@ -176,7 +176,7 @@ describe("what is allowed", () => {
   });
 });
 
-describe("R6, R22: born revoked", () => {
+describe("vfio-pci-dmabuf R6, R22: born revoked", () => {
   const isBornRevoked = async (buffer: DmaBuf): Promise<boolean> => {
     try {
       buffer.attach(fakeDevice("0000:3c:00.0"), revocable).detach();

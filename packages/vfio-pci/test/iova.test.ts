@@ -29,7 +29,7 @@ async function through(
 }
 
 describe.each(["mapping", "attachment"] as const)("strategy %s", (strategy) => {
-  it("B9: several ranges make one span, linked at the running offset, in the order given", async () => {
+  it("known-bugs B9: several ranges make one span, linked at the running offset, in the order given", async () => {
     const ranges = [range(8n * MIB, 2n * MIB), range(0n, 4n * MIB), range(8n * MIB, MIB)];
     const { importer, mapper } = await through(strategy, ranges);
     const table = await importer.map();
@@ -46,7 +46,7 @@ describe.each(["mapping", "attachment"] as const)("strategy %s", (strategy) => {
     expect(mapper.clean).toBe(true);
   });
 
-  it("R33, B17, B18, T9: entries end at 0xfffff000 bytes, also above 8 GiB and through IOVA space", async () => {
+  it("vfio-pci-dmabuf R33, known-bugs B17, B18: entries end at 0xfffff000 bytes, also above 8 GiB and through IOVA space", async () => {
     const { importer, mapper } = await through(strategy, [range(0n, 16n * GIB)]);
     const table = await importer.map();
     const lengths = [...table].map(({ length }) => length);
@@ -57,7 +57,7 @@ describe.each(["mapping", "attachment"] as const)("strategy %s", (strategy) => {
     expect(mapper.clean).toBe(true);
   });
 
-  it("B21, D5: sums of exactly 4 GiB and beyond lose nothing", async () => {
+  it("known-bugs B21, vfio-pci-dmabuf D5: sums of exactly 4 GiB and beyond lose nothing", async () => {
     for (const [count, length] of [
       [2n, 2n * GIB],
       [3n, 4n * GIB],
@@ -72,7 +72,7 @@ describe.each(["mapping", "attachment"] as const)("strategy %s", (strategy) => {
     }
   });
 
-  it("R34, R35: without translation each range has its own entries, unmapped as it was mapped", async () => {
+  it("vfio-pci-dmabuf R34, R35: without translation each range has its own entries, unmapped as it was mapped", async () => {
     const ranges = [range(0n, 8n * GIB), range(8n * GIB, 4n * MIB)];
     const { importer, mapper } = await through(strategy, ranges, "bus");
     expect(attachKind(importer.attachment)).toBe("host-bridge-dma");
@@ -120,7 +120,7 @@ describe.each(["mapping", "attachment"] as const)("strategy %s", (strategy) => {
     },
   );
 
-  it("R37: a list that cannot be allocated takes nothing with it", async () => {
+  it("vfio-pci-dmabuf R37: a list that cannot be allocated takes nothing with it", async () => {
     let fail = false;
     const all = await rig({
       answer: "thru-host-bridge",
@@ -144,7 +144,7 @@ describe.each(["mapping", "attachment"] as const)("strategy %s", (strategy) => {
     expect(mapper.clean).toBe(true);
   });
 
-  it("D2, B20: maps, is revoked, comes back and maps again, many times", async () => {
+  it("vfio-pci-dmabuf D2, known-bugs B20: maps, is revoked, comes back and maps again, many times", async () => {
     const { importer, mapper, device } = await through(strategy, [range(0n, MIB)]);
     for (let i = 0; i < 10; i++) {
       await importer.map();
@@ -157,7 +157,7 @@ describe.each(["mapping", "attachment"] as const)("strategy %s", (strategy) => {
     expect(mapper.clean).toBe(true);
   });
 
-  it("D3, R14: two mappings at once have two IOVAs, and end in any order", async () => {
+  it("vfio-pci-dmabuf D3, R14: two mappings at once have two IOVAs, and end in any order", async () => {
     for (const first of [0, 1]) {
       const { importer, mapper } = await through(strategy, [range(0n, MIB)]);
       const tables = [await importer.map(), await importer.map()];
@@ -174,7 +174,7 @@ describe.each(["mapping", "attachment"] as const)("strategy %s", (strategy) => {
     }
   });
 
-  it("D11: a refused pair takes nothing", async () => {
+  it("vfio-pci-dmabuf D11: a refused pair takes nothing", async () => {
     const all = await rig({ answer: "not-supported", vfio: { iovaStrategy: strategy } });
     const mapper = new FakeMapper();
     using buffer = await all.device.exportDmaBuf(ONE_PAGE);
@@ -198,7 +198,7 @@ describe("when space is taken (section 4)", () => {
     ]);
   });
 
-  it("attachment, D1, B19, D12: reserved at attach, linked, unlinked, freed once at detach", async () => {
+  it("attachment, vfio-pci-dmabuf D1, known-bugs B19, vfio-pci-dmabuf D12: reserved at attach, linked, unlinked, freed once at detach", async () => {
     const { importer, mapper } = await through("attachment", [range(0n, MIB)]);
     expect(mapper.log).toEqual(["alloc 0x100000"]);
     expect(attachKind(importer.attachment)).toBe("host-bridge-iova");
@@ -211,7 +211,7 @@ describe("when space is taken (section 4)", () => {
     expect(mapper.log).toEqual(["alloc 0x100000", ...cycle, ...cycle, "free 0x100000"]);
   });
 
-  it("attachment, D8: nothing is reserved for a device that cannot map, or goes by bus address", async () => {
+  it("attachment, vfio-pci-dmabuf D8: nothing is reserved for a device that cannot map, or goes by bus address", async () => {
     const all = await rig({ answer: "bus-addr", vfio: { iovaStrategy: "attachment" } });
     using buffer = await all.device.exportDmaBuf(ONE_PAGE);
     const mapper = new FakeMapper();
@@ -234,7 +234,7 @@ describe("when space is taken (section 4)", () => {
     expect(mapper.clean).toBe(true);
   });
 
-  it("attachment, D9: the kind follows the topology; space once reserved stays until detach", async () => {
+  it("attachment, vfio-pci-dmabuf D9: the kind follows the topology; space once reserved stays until detach", async () => {
     const { importer, mapper, p2p } = await through("attachment", [range(0n, MIB)]);
     p2p.answer = "bus-addr";
     expect((await importer.map()).space).toBe("bus");
@@ -278,14 +278,14 @@ describe('quirks: "linux-7.2"', () => {
     return { ...all, mapper, importer, fail };
   };
 
-  it("R36, T8: two ranges through an IOMMU are EADDRINUSE; R39: the first is destroyed by its own size", async () => {
+  it("vfio-pci-dmabuf R36: two ranges through an IOMMU are EADDRINUSE; vfio-pci-dmabuf R39: the first is destroyed by its own size", async () => {
     const { importer, mapper } = await linux([range(0n, MIB), range(MIB, MIB)]);
     expect((await errorOf(() => importer.map())).code).toBe("EADDRINUSE");
     expect(mapper.log).toEqual(["alloc 0x200000", "link 0x0+0x100000", "destroy 0x100000"]);
     await importer.leave();
   });
 
-  it("R36: one range, and several without translation or by bus address, work", async () => {
+  it("vfio-pci-dmabuf R36: one range, and several without translation or by bus address, work", async () => {
     const one = await linux([range(0n, 8n * GIB)]);
     expect((await one.importer.map()).entries).toBe(3);
     await one.importer.leave();
@@ -300,7 +300,7 @@ describe('quirks: "linux-7.2"', () => {
     expect(direct.mapper.clean).toBe(true);
   });
 
-  it("R37: a failing first link, and a failing list, leak the IOVA", async () => {
+  it("vfio-pci-dmabuf R37: a failing first link, and a failing list, leak the IOVA", async () => {
     const link = await linux([range(0n, MIB)]);
     link.mapper.failAt = 2;
     await errorOf(() => link.importer.map());
@@ -311,7 +311,7 @@ describe('quirks: "linux-7.2"', () => {
     expect(list.mapper.reserved.size).toBe(1);
   });
 
-  it("R38: an unwind walks entries that were never filled, a first failure unmaps nothing", async () => {
+  it("vfio-pci-dmabuf R38: an unwind walks entries that were never filled, a first failure unmaps nothing", async () => {
     const ranges = [range(0n, MIB), range(MIB, 8n * GIB)];
     const calls: string[] = [];
     const unwound = async (failAt: number): Promise<string[]> => {
@@ -330,7 +330,7 @@ describe('quirks: "linux-7.2"', () => {
     expect(await unwound(2)).toEqual(["10000000000+100000", "0+0", "0+0", "0+0"]);
   });
 
-  it("R38: a range longer than an entry is mapped whole and unmapped in pieces", async () => {
+  it("vfio-pci-dmabuf R38: a range longer than an entry is mapped whole and unmapped in pieces", async () => {
     const { importer, mapper } = await linux([range(0n, 8n * GIB)], "bus");
     const lengths: bigint[] = [];
     mapper.unmapPhys = (_address, length) => void lengths.push(length);

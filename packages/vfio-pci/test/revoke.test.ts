@@ -12,7 +12,7 @@ function story({ events }: Rig): string[] {
 }
 
 describe("the order of a revoke", () => {
-  it("R16, R18, B12: flag, then invalidate: a map from inside or right after is ENODEV", async () => {
+  it("vfio-pci-dmabuf R16, R18, known-bugs B12: flag, then invalidate: a map from inside or right after is ENODEV", async () => {
     const all = await rig();
     using buffer = await all.device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -38,7 +38,7 @@ describe("the order of a revoke", () => {
   });
 
   it.each(["kernel", "write", "read", "bookkeep"] as const)(
-    "B2, B3: waits for %s fences, with the reservation held and the device still on",
+    "known-bugs B2, B3: waits for %s fences, with the reservation held and the device still on",
     async (usage) => {
       const { device, fn, scheduler } = await rig();
       using buffer = await device.exportDmaBuf(ONE_PAGE);
@@ -60,7 +60,7 @@ describe("the order of a revoke", () => {
     },
   );
 
-  it("B2: a fence that an importer adds while it is told counts, too: invalidate comes before the wait", async () => {
+  it("known-bugs B2: a fence that an importer adds while it is told counts, too: invalidate comes before the wait", async () => {
     const { device, fn, scheduler } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -80,7 +80,7 @@ describe("the order of a revoke", () => {
     await importer.leave();
   });
 
-  it("R13, B2, B61: waits until every mapping is gone, the last one ends it", async () => {
+  it("vfio-pci-dmabuf R13, known-bugs B2, B61: waits until every mapping is gone, the last one ends it", async () => {
     const { device, fn } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -106,7 +106,7 @@ describe("the order of a revoke", () => {
     await importer.leave();
   });
 
-  it("R14: each mapping counts, also several of one attachment", async () => {
+  it("vfio-pci-dmabuf R14: each mapping counts, also several of one attachment", async () => {
     const { device } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -118,7 +118,7 @@ describe("the order of a revoke", () => {
     await importer.leave();
   });
 
-  it("R17, B1, T6: three times off and on, with mappings in between, then close", async () => {
+  it("vfio-pci-dmabuf R17, known-bugs B1: three times off and on, with mappings in between, then close", async () => {
     const { device } = await rig();
     using buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -169,7 +169,7 @@ describe("the order of a revoke", () => {
     await importer.leave();
   });
 
-  it("step 1, R15: a released buffer is left alone, and leaves the list once the lock is free", async () => {
+  it("step 1, vfio-pci-dmabuf R15: a released buffer is left alone, and leaves the list once the lock is free", async () => {
     const { device, fn } = await rig();
     const buffer = await device.exportDmaBuf(ONE_PAGE);
     let during = -1;
@@ -184,7 +184,7 @@ describe("the order of a revoke", () => {
     expect([device.buffers, device.registrations]).toEqual([0, 1]);
   });
 
-  it("R15: release takes the buffer off the device and gives the registration back", async () => {
+  it("vfio-pci-dmabuf R15: release takes the buffer off the device and gives the registration back", async () => {
     const { device } = await rig();
     const buffer = await device.exportDmaBuf(ONE_PAGE);
     expect(device.registrations).toBe(2);
@@ -219,7 +219,7 @@ describe("giving up", () => {
     expect(device.draining).toEqual([{ buffer, waitsFor: undefined, mappings: 1, fences: 0 }]);
   });
 
-  it("R16: the next reset waits for the same mappings, and ends when they go", async () => {
+  it("vfio-pci-dmabuf R16: the next reset waits for the same mappings, and ends when they go", async () => {
     const { device, fn, importer } = await stuck();
     const abort = new AbortController();
     const given = device.reset({ signal: abort.signal });
@@ -291,7 +291,7 @@ describe("giving up", () => {
     await importer.leave();
   });
 
-  it("R21: without a signal it waits for ever, the lock held", async () => {
+  it("vfio-pci-dmabuf R21: without a signal it waits for ever, the lock held", async () => {
     const { device, importer } = await stuck();
     let over = false;
     const reset = device.reset().then(() => (over = true));
@@ -305,7 +305,7 @@ describe("giving up", () => {
 });
 
 describe("close", () => {
-  it("B6: revokes and drains before the function is disabled", async () => {
+  it("known-bugs B6: revokes and drains before the function is disabled", async () => {
     const { device, fn } = await rig();
     fn.set(4, 2, 6);
     using buffer = await device.exportDmaBuf(ONE_PAGE);
@@ -319,7 +319,7 @@ describe("close", () => {
     await importer.leave();
   });
 
-  it("R28, T4: the buffer outlives the device: size stays, attach and map are ENODEV for ever", async () => {
+  it("vfio-pci-dmabuf R28: the buffer outlives the device: size stays, attach and map are ENODEV for ever", async () => {
     const { device, vfio, fn } = await rig();
     const buffer = await device.exportDmaBuf(ONE_PAGE);
     const importer = new DynamicImporter(buffer, fakeDevice(NIC));
@@ -339,7 +339,7 @@ describe("close", () => {
     expect(again.registrations).toBe(1);
   });
 
-  it("R30: unregistering waits for close, not for the holders of buffers", async () => {
+  it("vfio-pci-dmabuf R30: unregistering waits for close, not for the holders of buffers", async () => {
     const { device } = await rig();
     const buffer = await device.exportDmaBuf(ONE_PAGE);
     const other = await device.exportDmaBuf(ONE_PAGE);

@@ -123,7 +123,7 @@ describe("reset storms", () => {
     }
   });
 
-  it("opens, shares and closes 200 times without leaving anything behind (R29)", async () => {
+  it("opens, shares and closes 200 times without leaving anything behind (vfio-pci-dmabuf R29)", async () => {
     const { vfio, device } = await rig();
     await device.close();
     const fn = new FakeFunction();

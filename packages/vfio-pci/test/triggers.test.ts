@@ -42,7 +42,7 @@ describe("the command register", () => {
     expect(await effect(all, () => all.device.writeConfig(4, 2, 0x6))).toEqual(["restore"]);
   });
 
-  it("R23: only an access at offset 4 counts; one byte there is enough", async () => {
+  it("vfio-pci-dmabuf R23: only an access at offset 4 counts; one byte there is enough", async () => {
     const all = await shared();
     expect(await effect(all, () => all.device.writeConfig(5, 1, 0))).toEqual([]);
     expect(await effect(all, () => all.device.writeConfig(4, 1, 0))).toEqual(["revoke"]);
@@ -50,13 +50,13 @@ describe("the command register", () => {
     expect(await effect(all, () => all.device.writeConfig(4, 4, 2))).toEqual(["restore"]);
   });
 
-  it("R23: a wide access is cut where it crosses 4, and the piece at 4 counts", async () => {
+  it("vfio-pci-dmabuf R23: a wide access is cut where it crosses 4, and the piece at 4 counts", async () => {
     const all = await shared();
     expect(await effect(all, () => all.device.writeConfig(2, 4, 0))).toEqual(["revoke"]);
     expect(await effect(all, () => all.device.writeConfig(3, 2, 0x200))).toEqual(["restore"]);
   });
 
-  it("R22: reads show the bits as written, whatever the function shows", async () => {
+  it("vfio-pci-dmabuf R22: reads show the bits as written, whatever the function shows", async () => {
     const { device, fn } = await rig();
     await device.writeConfig(4, 2, 0x6);
     fn.set(4, 2, 0x4);
@@ -64,7 +64,7 @@ describe("the command register", () => {
     expect(device.memoryEnabled).toBe(true);
   });
 
-  it("R27: a store that fails after the revoke leaves the buffer revoked, and the lock free", async () => {
+  it("vfio-pci-dmabuf R27: a store that fails after the revoke leaves the buffer revoked, and the lock free", async () => {
     const all = await shared();
     all.fn.failWritesAt = 4;
     expect((await errorOf(() => all.device.writeConfig(4, 2, 0))).code).toBe("EIO");
@@ -112,20 +112,20 @@ describe("power", () => {
     expect(all.fn.powerState).toBe(state);
   });
 
-  it("D0 while the memory bit is off restores nothing (R22)", async () => {
+  it("D0 while the memory bit is off restores nothing (vfio-pci-dmabuf R22)", async () => {
     const all = await shared();
     await all.device.writeConfig(4, 2, 0);
     await all.device.writeConfig(PM + 4, 2, 3);
     expect(await effect(all, () => all.device.writeConfig(PM + 4, 2, 0))).toEqual([]);
   });
 
-  it("memory on while in D3 restores nothing (R22)", async () => {
+  it("memory on while in D3 restores nothing (vfio-pci-dmabuf R22)", async () => {
     const all = await shared();
     await all.device.writeConfig(PM + 4, 2, 3);
     expect(await effect(all, () => all.device.writeConfig(4, 2, 2))).toEqual([]);
   });
 
-  it("R24: D3 refused for active virtual functions still revokes and restores", async () => {
+  it("vfio-pci-dmabuf R24: D3 refused for active virtual functions still revokes and restores", async () => {
     const all = await shared();
     all.fn.enableVfs(2);
     expect(await effect(all, () => all.device.writeConfig(PM + 4, 2, 3))).toEqual([
@@ -174,7 +174,7 @@ describe("function-level reset", () => {
     expect(await effect(all, act)).toEqual(["revoke", "restore"]);
   });
 
-  it("B13: memory that is off stays off after the reset", async () => {
+  it("known-bugs B13: memory that is off stays off after the reset", async () => {
     const all = await shared();
     await all.device.writeConfig(4, 2, 0);
     expect(await effect(all, () => all.device.writeConfig(EXPRESS + 8, 2, 0x8000))).toEqual([]);
@@ -224,7 +224,7 @@ describe("low power", () => {
     expect(await all.mappable()).toBe(false);
   });
 
-  it("B14, R26: a command write and an export stay revoked until the exit", async () => {
+  it("known-bugs B14, vfio-pci-dmabuf R26: a command write and an export stay revoked until the exit", async () => {
     const all = await shared();
     await all.device.enterLowPower();
     expect(await effect(all, () => all.device.writeConfig(4, 2, 2))).toEqual([]);
@@ -234,7 +234,7 @@ describe("low power", () => {
     expect(await effect(all, () => all.device.exitLowPower())).toEqual(["restore", "restore"]);
   });
 
-  it("R26: with the quirk both come back while low power is engaged", async () => {
+  it("vfio-pci-dmabuf R26: with the quirk both come back while low power is engaged", async () => {
     const all = await shared({ vfio: { quirks: "linux-7.2" } });
     await all.device.enterLowPower();
     using born = await all.device.exportDmaBuf(ONE_PAGE);
@@ -243,7 +243,7 @@ describe("low power", () => {
     expect(await effect(all, () => all.device.writeConfig(4, 2, 2))).toEqual(["restore"]);
   });
 
-  it("R25: a wake-up ends low power and restores nothing", async () => {
+  it("vfio-pci-dmabuf R25: a wake-up ends low power and restores nothing", async () => {
     const all = await shared();
     let woken = 0;
     await all.device.enterLowPower(() => (woken += 1));
@@ -255,7 +255,7 @@ describe("low power", () => {
     expect(woken).toBe(1);
   });
 
-  it("R25: without a wake-up asked for, low power stays engaged", async () => {
+  it("vfio-pci-dmabuf R25: without a wake-up asked for, low power stays engaged", async () => {
     const all = await shared();
     await all.device.enterLowPower();
     await all.device.wakeUp();
@@ -305,7 +305,7 @@ describe("hot reset", () => {
     expect(await b.mappable()).toBe(true);
   });
 
-  it("restores only members whose memory is on (B13)", async () => {
+  it("restores only members whose memory is on (known-bugs B13)", async () => {
     const { a, b } = await two();
     await b.device.writeConfig(4, 2, 0);
     await a.vfio.hotReset([a.device, b.device]);

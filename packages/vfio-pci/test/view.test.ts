@@ -44,7 +44,7 @@ describe("a view of a BAR", () => {
     expect([view.present, view.faults]).toEqual([true, 1]);
   });
 
-  it("is checked as mmap checks it; R4: a BAR shorter than a page may be mapped", async () => {
+  it("is checked as mmap checks it; vfio-pci-dmabuf R4: a BAR shorter than a page may be mapped", async () => {
     const { device } = await viewed();
     const code = async (bar: number, offset = 0n, length = 0x1000n): Promise<string> =>
       (await errorOf(() => device.mmap(bar, { offset, length }))).code;
@@ -75,7 +75,7 @@ describe("a view of a BAR", () => {
   });
 });
 
-describe("R31, T7: taken down by the triggers that revoke", () => {
+describe("vfio-pci-dmabuf R31: taken down by the triggers that revoke", () => {
   const triggers: readonly [string, (rig: Rig) => Promise<void>, (rig: Rig) => Promise<void>][] = [
     [
       "memory off",
@@ -90,7 +90,7 @@ describe("R31, T7: taken down by the triggers that revoke", () => {
     ["low power", ({ device }) => device.enterLowPower(), ({ device }) => device.exitLowPower()],
   ];
 
-  it.each(triggers)("%s: SIGBUS meanwhile, R32: faults bring it back", async (_name, off, on) => {
+  it.each(triggers)("%s: SIGBUS meanwhile, vfio-pci-dmabuf R32: faults bring it back", async (_name, off, on) => {
     const all = await viewed();
     using view = all.device.mmap(0);
     using buffer = await all.device.exportDmaBuf(ONE_PAGE);
@@ -107,7 +107,7 @@ describe("R31, T7: taken down by the triggers that revoke", () => {
     expect(buffer.size).toBe(0x1000n);
   });
 
-  it("R26: low power is looked at by faults with the quirk, too", async () => {
+  it("vfio-pci-dmabuf R26: low power is looked at by faults with the quirk, too", async () => {
     const cpu = new FakeCpu();
     const { device } = await rig({ vfio: { cpu, quirks: "linux-7.2" } });
     using view = device.mmap(0);
