@@ -152,7 +152,7 @@ describe("link bottleneck", () => {
 });
 
 describe("provider BARs", () => {
-  it("R2: memory BARs are providers", () => {
+  it("p2pdma R2: memory BARs are providers", () => {
     expect(
       p2pdma
         .providerBars("1b:00.0")

@@ -68,27 +68,27 @@ describe("config space", () => {
     });
   });
 
-  it("R29: 64 bytes leave port type and ACS unknown where there is a capability list", () => {
+  it("p2pdma R29: 64 bytes leave port type and ACS unknown where there is a capability list", () => {
     const config = decodeConfigSpace(endpoint().bytes.subarray(0, 64));
     expect([config?.portType, config?.acs.state]).toEqual([undefined, "unknown"]);
   });
 
-  it("R29: 64 bytes are enough where there is none", () => {
+  it("p2pdma R29: 64 bytes are enough where there is none", () => {
     const config = decodeConfigSpace(endpoint().u16(6, 0).bytes.subarray(0, 64));
     expect([config?.portType, config?.acs.state]).toEqual(["none", "none"]);
   });
 
-  it("R30: 256 bytes are all there is, or all that was read: the caller says which", () => {
+  it("p2pdma R30: 256 bytes are all there is, or all that was read: the caller says which", () => {
     const bytes = endpoint().bytes.subarray(0, 256);
     expect(decodeConfigSpace(bytes)?.acs.state).toBe("unknown");
     expect(decodeConfigSpace(bytes, { only256: true })?.acs).toEqual({ state: "none" });
   });
 
-  it("R31: an all-ones first header means no extended space", () => {
+  it("p2pdma R31: an all-ones first header means no extended space", () => {
     expect(decodeConfigSpace(endpoint().u32(0x100, 0xffff_ffff).bytes)?.acs.state).toBe("none");
   });
 
-  it("R31: loops end in both lists", () => {
+  it("p2pdma R31: loops end in both lists", () => {
     const extended = endpoint().extended(0x100, 1, 0x140).extended(0x140, 2, 0x100);
     expect(decodeConfigSpace(extended.bytes)?.acs.state).toBe("none");
     const standard = endpoint().u8(0x34, 0x50).u8(0x50, 1).u8(0x51, 0x50);
@@ -129,7 +129,7 @@ describe("lspci hex", () => {
       .acs(0x100, 0, 0x1f, control);
   const first = new Config().header(0x8086, 0x2020, 0x060000).express(4);
 
-  it("R30: in -xxxx output a function of 256 bytes has no ACS", () => {
+  it("p2pdma R30: in -xxxx output a function of 256 bytes has no ACS", () => {
     const text =
       first.dump("00:00.0", 256) +
       port(0x1d).dump("00:01.0") +
@@ -169,7 +169,7 @@ describe("lspci hex", () => {
     expect(jump.source.warnings[0]).toContain("0x30 does not follow 0x20");
   });
 
-  it("R3: the hex tells the bus address, the text the CPU address and size", () => {
+  it("p2pdma R3: the hex tells the bus address, the text the CPU address and size", () => {
     const device = endpoint().u32(0x10, 0x4000_000c).u32(0x14, 0);
     const text = device
       .dump("00:02.0", 64)
@@ -187,7 +187,7 @@ describe("lspci hex", () => {
     expect(p2pdma.provider("00:02.0", 0)).toMatchObject({ owner: "0000:00:02.0", bar: 0 });
   });
 
-  it("R2, R4: I/O, absent and out-of-range BARs have no provider", () => {
+  it("p2pdma R2, R4: I/O, absent and out-of-range BARs have no provider", () => {
     const device = endpoint().u32(0x10, 0xe001).u32(0x14, 0xfe00_0000);
     const p2pdma = new P2pdma(parseTopology(device.dump("00:02.0")));
     expect(p2pdma.provider("00:02.0", 0)).toBeUndefined();

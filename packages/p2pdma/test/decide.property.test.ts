@@ -105,7 +105,7 @@ describe("on generated trees", () => {
     );
   });
 
-  it("R13: distance is the number of steps on both paths, and never negative", () => {
+  it("p2pdma R13: distance is the number of steps on both paths, and never negative", () => {
     fc.assert(
       fc.property(plans({ unknown: false }), (plan) => {
         const topology = build(plan);
@@ -197,7 +197,7 @@ describe("on generated trees", () => {
     );
   });
 
-  it("R29: whatever the unknown ACS turns out to be, the answer is one of `possible`, and each can occur", () => {
+  it("p2pdma R29: whatever the unknown ACS turns out to be, the answer is one of `possible`, and each can occur", () => {
     fc.assert(
       fc.property(plans({ unknown: true }), fc.constantFrom(...cpus), (plan, cpu) => {
         const topology = build(plan);

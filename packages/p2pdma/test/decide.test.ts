@@ -16,18 +16,18 @@ const CR = 0x08;
 const EC = 0x20;
 
 describe("test vectors of the specification (p2pdma, section 6)", () => {
-  it("R8: the same function without ACS is bus-addr at distance 0", () => {
+  it("p2pdma R8: the same function without ACS is bus-addr at distance 0", () => {
     expect(answer(switchMachine({}), "04:00.0", "04:00.0")).toEqual(["bus-addr", 0]);
   });
 
-  it("R8: the same function with its own RR, host not listed, is not supported at distance 0", () => {
+  it("p2pdma R8: the same function with its own RR, host not listed, is not supported at distance 0", () => {
     expect(answer(switchMachine({ endpoint: RR }), "04:00.0", "04:00.0")).toEqual([
       "not-supported",
       0,
     ]);
   });
 
-  it("R9: two functions under one bridge are bus-addr at distance 2", () => {
+  it("p2pdma R9: two functions under one bridge are bus-addr at distance 2", () => {
     const topology = machine([
       host("00:00.0", "8086:1234"),
       { at: "00:01.0", type: "root-port", buses: "01-01" },
@@ -37,11 +37,11 @@ describe("test vectors of the specification (p2pdma, section 6)", () => {
     expect(answer(topology, "01:00.0", "01:00.1")).toEqual(["bus-addr", 2]);
   });
 
-  it("R9: two downstream ports of one switch without ACS are bus-addr at distance 4", () => {
+  it("p2pdma R9: two downstream ports of one switch without ACS are bus-addr at distance 4", () => {
     expect(answer(switchMachine({}), "04:00.0", "05:00.0")).toEqual(["bus-addr", 4]);
   });
 
-  it("R7, R16: RR on one downstream port sends it through a listed host", () => {
+  it("p2pdma R7, R16: RR on one downstream port sends it through a listed host", () => {
     const topology = switchMachine({ hostId: "8086:2020", right: RR });
     const decision = ask(topology, "04:00.0", "05:00.0");
     expect([decision.mapType, decision.distance]).toEqual(["thru-host-bridge", 4]);
@@ -63,35 +63,35 @@ describe("test vectors of the specification (p2pdma, section 6)", () => {
     expect(answer(listed, "04:00.0", "05:00.0")).toEqual(["thru-host-bridge", 4]);
   });
 
-  it("R12, R16: two root ports of one 8086:3c00 host go through it", () => {
+  it("p2pdma R12, R16: two root ports of one 8086:3c00 host go through it", () => {
     const topology = machine(twoPorts("8086:3c00"));
     expect(answer(topology, "01:00.0", "02:00.0")).toEqual(["thru-host-bridge", 4]);
   });
 
-  it("R16: two hosts that are both 8086:3c00 are not supported: same host bridge required", () => {
+  it("p2pdma R16: two hosts that are both 8086:3c00 are not supported: same host bridge required", () => {
     const decision = ask(twoHosts("8086:3c00", "8086:3c00"), "01:00.0", "81:00.0");
     expect([decision.mapType, decision.distance]).toEqual(["not-supported", 4]);
     expect(decision.reason).toContain("only for devices below one host bridge");
   });
 
-  it("R16: two hosts that are both 8086:2030 go through", () => {
+  it("p2pdma R16: two hosts that are both 8086:2030 go through", () => {
     const topology = twoHosts("8086:2030", "8086:2030");
     expect(answer(topology, "01:00.0", "81:00.0")).toEqual(["thru-host-bridge", 4]);
   });
 
-  it("R16: one listed and one unlisted host are not supported", () => {
+  it("p2pdma R16: one listed and one unlisted host are not supported", () => {
     const decision = ask(twoHosts("8086:2030", "8086:1234"), "01:00.0", "81:00.0");
     expect(decision.mapType).toBe("not-supported");
     expect(decision.reason).toContain("0000:80:00.0 (8086:1234) is not on the list");
   });
 
-  it("R17: AMD family 0x17 passes two unlisted hosts", () => {
+  it("p2pdma R17: AMD family 0x17 passes two unlisted hosts", () => {
     const decision = ask(twoHosts("1022:1450", "1022:1450"), "01:00.0", "81:00.0", "amd-zen");
     expect([decision.mapType, decision.rule]).toEqual(["thru-host-bridge", "p2pdma R17"]);
   });
 
   it.each(["hygon", "amd-old", "arm", "power", "other", "intel"] as const)(
-    "R17: %s follows the list",
+    "p2pdma R17: %s follows the list",
     (cpu) => {
       expect(answer(twoHosts("1d94:1450", "1d94:1450"), "01:00.0", "81:00.0", cpu)[0]).toBe(
         "not-supported",
@@ -138,7 +138,7 @@ describe("test vectors of the specification (p2pdma, section 6)", () => {
     expect(ask(topology, "02:10.0", "01:00.0").distance).toBe(2);
   });
 
-  it("R10: two functions of one slot on a root bus have no bridge in common", () => {
+  it("p2pdma R10: two functions of one slot on a root bus have no bridge in common", () => {
     const topology = machine([
       host("00:00.0", "8086:1234"),
       { at: "00:05.0", type: "rc-integrated-endpoint" },
@@ -147,7 +147,7 @@ describe("test vectors of the specification (p2pdma, section 6)", () => {
     expect(answer(topology, "00:05.0", "00:05.1")).toEqual(["not-supported", 2]);
   });
 
-  it("R11: two devices under one root port meet there, unless the port itself redirects", () => {
+  it("p2pdma R11: two devices under one root port meet there, unless the port itself redirects", () => {
     const functions = (acs: number): Fn[] => [
       host("00:00.0", "8086:1234"),
       { at: "00:01.0", type: "root-port", buses: "01-01", acs },
@@ -259,11 +259,11 @@ describe("what is unknown (p2pdma R29)", () => {
 });
 
 describe("entry points and cache", () => {
-  it("R18: a client that is no PCI function is not supported", () => {
+  it("p2pdma R18: a client that is no PCI function is not supported", () => {
     expect(new P2pdma(switchMachine({})).mapType("04:00.0", undefined)).toBe("not-supported");
   });
 
-  it("R18, R6: a released provider is not supported until it is set up again", () => {
+  it("p2pdma R18, R6: a released provider is not supported until it is set up again", () => {
     const p2pdma = new P2pdma(switchMachine({}), { cpu: "intel" });
     p2pdma.release("04:00.0");
     expect(p2pdma.mapType("04:00.0", "05:00.0")).toBe("not-supported");
@@ -273,7 +273,7 @@ describe("entry points and cache", () => {
     expect(p2pdma.mapType("04:00.0", "05:00.0")).toBe("bus-addr");
   });
 
-  it("R20, R21: in linux mode an answer stays stale until a distance query", () => {
+  it("p2pdma R20, R21: in linux mode an answer stays stale until a distance query", () => {
     const p2pdma = new P2pdma(switchMachine({ left: RR }), { cpu: "intel", mode: "linux" });
     expect(p2pdma.mapType("04:00.0", "05:00.0")).toBe("not-supported");
     p2pdma.setAcs("02:00.0", acsInfo(0));
@@ -283,7 +283,7 @@ describe("entry points and cache", () => {
     expect(p2pdma.mapType("04:00.0", "05:00.0")).toBe("bus-addr");
   });
 
-  it("R6: release drops the cache", () => {
+  it("p2pdma R6: release drops the cache", () => {
     const p2pdma = new P2pdma(switchMachine({ left: RR }), { cpu: "intel", mode: "linux" });
     expect(p2pdma.mapType("04:00.0", "05:00.0")).toBe("not-supported");
     p2pdma.setAcs("02:00.0", acsInfo(0));
@@ -299,7 +299,7 @@ describe("entry points and cache", () => {
     expect(p2pdma.mapType("04:00.0", "05:00.0")).toBe("bus-addr");
   });
 
-  it("R19: distance sums over clients, -1 for none, for a refused one and for no PCI function", () => {
+  it("p2pdma R19: distance sums over clients, -1 for none, for a refused one and for no PCI function", () => {
     const p2pdma = new P2pdma(switchMachine({}), { cpu: "intel" });
     expect(p2pdma.distance("04:00.0", [])).toBe(-1);
     expect(p2pdma.distance("04:00.0", ["05:00.0", "04:00.0"])).toBe(4);

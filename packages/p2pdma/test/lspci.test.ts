@@ -143,7 +143,7 @@ describe("lspci text", () => {
     expect(decision.possible).toEqual(["bus-addr", "thru-host-bridge", "not-supported"]);
   });
 
-  it("R29: access denied leaves port and ACS unknown", () => {
+  it("p2pdma R29: access denied leaves port and ACS unknown", () => {
     const text = verbose.replaceAll(
       /^\tCapabilities: \[.*\n(?:\t\t.*\n)*/gm,
       "\tCapabilities: <access denied>\n",

@@ -88,7 +88,7 @@ describe("sysfs trees", () => {
     expect(topology.iommuGroups).toEqual([{ id: 7, type: "DMA-FQ" }]);
   });
 
-  it("R32: bus offset is the register less the resource; a VF's register is empty, files give the rest", () => {
+  it("p2pdma R32: bus offset is the register less the resource; a VF's register is empty, files give the rest", () => {
     const p2pdma = new P2pdma(topology);
     expect(p2pdma.busOffset("01:00.0", 0)).toBe(BigInt.asUintN(64, -0x8_0000_0000n));
     expect(topology.at("01:00.1")).toMatchObject({
@@ -107,13 +107,13 @@ describe("sysfs trees", () => {
     expect(inferCpu(topology).cpu).toBe("intel");
   });
 
-  it("R29: 64 bytes of config leave ACS unknown and say what would show it", () => {
+  it("p2pdma R29: 64 bytes of config leave ACS unknown and say what would show it", () => {
     const small = parseSysfs(new MapSysfsTree(tree(64)));
     expect(small.functions.every((fn) => fn.acs.state === "unknown")).toBe(true);
     expect(small.source.missing.join()).toContain("CAP_SYS_ADMIN");
   });
 
-  it("R29: zeros that tar put behind 64 bytes are not read as an empty capability list", () => {
+  it("p2pdma R29: zeros that tar put behind 64 bytes are not read as an empty capability list", () => {
     const padded = tree(64).map(([path, entry]): [string, SysfsEntry] => {
       if (!(entry instanceof Uint8Array)) return [path, entry];
       const bytes = new Uint8Array(4096);
