@@ -2,14 +2,7 @@ import type { ExitCode } from "./exit.js";
 import type { Io } from "./io.js";
 
 /** What the shell may offer after an option or as an argument (`peerbar completion`). */
-type Completes =
-  | "file"
-  | "directory"
-  | "function"
-  | "edit"
-  | "move"
-  | "class"
-  | readonly string[];
+type Completes = "file" | "directory" | "function" | "edit" | "move" | "class" | readonly string[];
 
 export interface OptionSpec {
   /** As commander takes it: `-F, --file <capture>`. */
