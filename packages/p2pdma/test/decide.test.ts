@@ -263,7 +263,7 @@ describe("entry points and cache", () => {
     expect(new P2pdma(switchMachine({})).mapType("04:00.0", undefined)).toBe("not-supported");
   });
 
-  it("p2pdma R18, R6: a released provider is not supported until it is set up again", () => {
+  it("p2pdma R18, R6, R1: a released provider is not supported until it is set up again, twice is harmless", () => {
     const p2pdma = new P2pdma(switchMachine({}), { cpu: "intel" });
     p2pdma.release("04:00.0");
     expect(p2pdma.mapType("04:00.0", "05:00.0")).toBe("not-supported");
@@ -273,7 +273,7 @@ describe("entry points and cache", () => {
     expect(p2pdma.mapType("04:00.0", "05:00.0")).toBe("bus-addr");
   });
 
-  it("p2pdma R20, R21: in linux mode an answer stays stale until a distance query", () => {
+  it("p2pdma R20, R21, R22: in linux mode an answer, a refusal too, stays stale until a distance query", () => {
     const p2pdma = new P2pdma(switchMachine({ left: RR }), { cpu: "intel", mode: "linux" });
     expect(p2pdma.mapType("04:00.0", "05:00.0")).toBe("not-supported");
     p2pdma.setAcs("02:00.0", acsInfo(0));

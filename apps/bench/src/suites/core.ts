@@ -30,23 +30,32 @@ function exported(): DmaBuf {
   return DmaBuf.export({ ops: exporter, size: 0x20_0000n });
 }
 
-/** lock, attach, map, unmap, detach of one range, without a sink. Attach takes the lock itself, so it comes first. */
+/** lock, attach, map, unmap, detach of one range. Attach takes the lock itself, so it comes first. */
+function share(buffer: DmaBuf): Operation {
+  return () => {
+    const attachment = buffer.attach(device, importer);
+    const held = buffer.reservation.lockNow();
+    const table = attachment.map("bidirectional", held);
+    attachment.unmap(table, "bidirectional", held);
+    held.release();
+    attachment.detach();
+  };
+}
+
 const shareOneRange: BenchCase = {
   id: "core/share-one-range",
-  setup() {
-    const buffer = exported();
-    return {
-      run() {
-        const attachment = buffer.attach(device, importer);
-        const held = buffer.reservation.lockNow();
-        const table = attachment.map("bidirectional", held);
-        attachment.unmap(table, "bidirectional", held);
-        held.release();
-        attachment.detach();
-      },
-      yardstick: mapPair(),
-    };
-  },
+  setup: () => ({ run: share(exported()), yardstick: mapPair() }),
+};
+
+/** The same cycle with a sink that does nothing: what its absence saves. Every event is built only where somebody listens. */
+const withoutSink: BenchCase = {
+  id: "core/events-absent",
+  setup: () => ({
+    run: share(exported()),
+    yardstick: share(
+      DmaBuf.export({ ops: exporter, size: 0x20_0000n, events: { emit: () => undefined } }),
+    ),
+  }),
 };
 
 /** One revoke notification to `count` importers. */
@@ -74,6 +83,7 @@ function revokeGrowth(count: number): BenchCase {
 
 export const core: readonly BenchCase[] = [
   shareOneRange,
+  withoutSink,
   revokeGrowth(10_000),
   revokeGrowth(100_000),
 ];

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { parseTopology } from "@peerbar/p2pdma";
+import { generateFleet, matrix, P2pdma, parseTopology } from "@peerbar/p2pdma";
 import { Machine } from "@peerbar/pcie-sim";
-import type { BenchCase, Skipped } from "../case.js";
+import type { BenchCase, Operation, Skipped } from "../case.js";
 
 const CAPTURE = "../shared/topologies/spr-2s-8xh800-vfs.lspci-vv.txt";
 
@@ -43,4 +43,37 @@ const buildMachine: BenchCase = {
   },
 };
 
-export const topology: readonly BenchCase[] = [parseDump, buildMachine];
+/** The answers of all ordered pairs of a generated node, and one sum over them so that nothing is left out. */
+function allPairs(roots: number): { readonly pairs: number; readonly run: Operation } {
+  const fleet = generateFleet({ roots });
+  const p2pdma = new P2pdma(fleet, { cpu: "intel" });
+  const endpoints = fleet.endpoints();
+  const run = (): number => {
+    const all = matrix(p2pdma, endpoints);
+    let sum = 0;
+    for (let row = 0; row < all.size; row++) {
+      for (let column = 0; column < all.size; column++) sum += all.codeAt(row, column);
+    }
+    return sum;
+  };
+  return { pairs: endpoints.length ** 2, run };
+}
+
+/** Cost of one pair among 4,096 endpoints, against one among 256. */
+const fleetPairs: BenchCase = {
+  id: "topology/pairs-4096",
+  setup() {
+    const [large, small] = [allPairs(64), allPairs(4)];
+    // Both do the same number of pairs in one operation.
+    const rounds = Math.round(large.pairs / small.pairs);
+    return {
+      run: large.run,
+      yardstick: () => {
+        for (let i = 0; i < rounds; i++) small.run();
+      },
+      batch: 1,
+    };
+  },
+};
+
+export const topology: readonly BenchCase[] = [parseDump, buildMachine, fleetPairs];
