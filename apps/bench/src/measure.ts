@@ -36,7 +36,8 @@ export async function measure(benchCase: BenchCase, timeMs: number): Promise<Ben
 async function time(operation: Operation, batch: number, timeMs: number): Promise<Timing> {
   const bench = new Bench({
     time: timeMs,
-    warmupTime: timeMs / 4,
+    // Below half a second the engine has not finished optimising, and a quick run would measure that.
+    warmupTime: Math.max(500, timeMs / 4),
     iterations: 5,
     warmupIterations: 2,
   });

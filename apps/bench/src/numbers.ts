@@ -8,3 +8,12 @@ export function numbers(seed: number): () => number {
     return state & 0x7fff_ffff;
   };
 }
+
+/** 0, 1, 2, ... below 2^31. */
+export function counter(): () => number {
+  let at = -1;
+  return () => {
+    at = (at + 1) & 0x7fff_ffff;
+    return at;
+  };
+}

@@ -19,8 +19,9 @@ export function mapPair(): () => void {
 const measured = new Map<string, number>();
 
 /** Compiles and runs a C program of yardsticks/ that prints nanoseconds for one operation. Once a run. */
-export function cYardstick(name: string): { readonly ns: number } | Skipped {
-  const known = measured.get(name);
+export function cYardstick(name: string, ...args: string[]): { readonly ns: number } | Skipped {
+  const key = [name, ...args].join(" ");
+  const known = measured.get(key);
   if (known !== undefined) return { ns: known };
   const source = fileURLToPath(new URL(`../yardsticks/${name}.c`, import.meta.url));
   const folder = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
@@ -30,10 +31,10 @@ export function cYardstick(name: string): { readonly ns: number } | Skipped {
     if (compiled.error !== undefined)
       return { skipped: "no gcc here: the yardstick is a C program" };
     if (compiled.status !== 0) return { skipped: `gcc failed: ${compiled.stderr.trim()}` };
-    const ran = spawnSync(program, { encoding: "utf8" });
+    const ran = spawnSync(program, args, { encoding: "utf8" });
     const ns = Number(ran.stdout);
     if (ran.status !== 0 || !(ns > 0)) return { skipped: `the C yardstick ${name} failed` };
-    measured.set(name, ns);
+    measured.set(key, ns);
     return { ns };
   } finally {
     rmSync(folder, { recursive: true, force: true });
