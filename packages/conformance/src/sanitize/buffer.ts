@@ -79,6 +79,7 @@ function watchAttachment(attachment: Attachment, sanitizer: Sanitizer, dma: DmaT
     live.add(table);
     ended.delete(table);
     dma.mapped(attachment, table);
+    sanitizer.table(attachment, table, subject);
     return table;
   };
   attachment.map = (direction, held) => {
@@ -100,11 +101,12 @@ function watchAttachment(attachment: Attachment, sanitizer: Sanitizer, dma: DmaT
       return ended.has(table) ? "double-unmap" : "unmap-never-mapped";
     });
     note(sanitizer, subject, () => {
-      right.unmap(table, direction, held);
+      dma.ending(table, () => {
+        right.unmap(table, direction, held);
+      });
     });
     live.delete(table);
     ended.add(table);
-    dma.unmapped(table);
   };
   attachment.pin = (held) => {
     step("pin", held);

@@ -3,7 +3,9 @@ import {
   type DmaAddr,
   type DmaBuf,
   type DmaEngine,
+  type DmaMapper,
   hex,
+  PAGE_BYTES,
   type ScatterTable,
   toPfn,
 } from "@peerbar/core";
@@ -24,6 +26,8 @@ const REMEMBERED = 256;
 /** @internal Which DMA addresses of which device belong to live mappings, and which to dead ones. */
 export class DmaTracker {
   #tracks: Track[] = [];
+  /** Tables whose unmap is under way: their addresses go with them. */
+  readonly #ending = new Set<ScatterTable>();
 
   mapped(attachment: Attachment, table: ScatterTable): void {
     this.#tracks.push({ attachment, table, live: true, invalidated: false });
@@ -33,8 +37,26 @@ export class DmaTracker {
     }
   }
 
-  unmapped(table: ScatterTable): void {
+  /** Runs the unmap of a table. */
+  ending(table: ScatterTable, unmap: () => void): void {
+    this.#ending.add(table);
+    try {
+      unmap();
+    } finally {
+      this.#ending.delete(table);
+    }
     for (const track of this.#tracks) if (track.table === table) track.live = false;
+  }
+
+  /** Name of an attachment with a live mapping in that range, other than one that is being unmapped. */
+  userOf(dma: DmaMapper, address: bigint, length: bigint): string | undefined {
+    const first = toPfn(address);
+    const end = toPfn(address + length + PAGE_BYTES - 1n);
+    const found = this.#tracks.find(({ attachment, table, live }) => {
+      if (!live || table.space !== "iova" || this.#ending.has(table)) return false;
+      return attachment.device.dma === dma && covers(table, first, end);
+    });
+    return found && subjectOf(found.attachment);
   }
 
   invalidated(buffer: DmaBuf): void {
@@ -73,7 +95,7 @@ export class DmaTracker {
     const pfn = toPfn(address);
     let dead: Track | undefined;
     for (const track of this.#tracks) {
-      if (track.attachment.device.name !== device || !covers(track.table, pfn)) continue;
+      if (track.attachment.device.name !== device || !covers(track.table, pfn, pfn + 1)) continue;
       if (track.live) return undefined;
       dead = track;
     }
@@ -81,10 +103,11 @@ export class DmaTracker {
   }
 }
 
-function covers(table: ScatterTable, pfn: number): boolean {
+/** Whether an entry has a page of `[from, end)`. */
+function covers(table: ScatterTable, from: number, end: number): boolean {
   for (let i = 0; i < table.entries; i++) {
     const first = table.pfns[i] ?? 0;
-    if (pfn >= first && pfn < first + (table.pages[i] ?? 0)) return true;
+    if (from < first + (table.pages[i] ?? 0) && first < end) return true;
   }
   return false;
 }

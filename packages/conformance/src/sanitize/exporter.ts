@@ -18,6 +18,7 @@ export function watchExporter(ops: ExporterOps, sanitizer: Sanitizer): ExporterO
       }
       const table = ops.map(attachment, direction, held);
       live.add(table);
+      sanitizer.table(attachment, table, subject);
       return table;
     },
     unmap(attachment, table, direction, held) {

@@ -13,7 +13,14 @@ export type Defect =
   | "dma-after-revoke"
   | "iova-freed-twice"
   | "iova-used-after-free"
-  | "iova-leaked";
+  | "iova-freed-in-use"
+  | "iova-overlap"
+  | "iova-out-of-range"
+  | "iova-length-mismatch"
+  | "iova-not-synced"
+  | "iova-leaked"
+  | "table-misaligned"
+  | "table-size-mismatch";
 
 /** The rule that each defect breaks. */
 export const defectRules: Readonly<Record<Defect, string>> = {
@@ -30,7 +37,14 @@ export const defectRules: Readonly<Record<Defect, string>> = {
   "dma-after-revoke": "dma-buf R30",
   "iova-freed-twice": "dma-iova R7",
   "iova-used-after-free": "dma-iova R7",
+  "iova-freed-in-use": "dma-buf R24",
+  "iova-overlap": "dma-iova R9",
+  "iova-out-of-range": "dma-iova R11",
+  "iova-length-mismatch": "dma-iova R8",
+  "iova-not-synced": "dma-iova R8",
   "iova-leaked": "dma-iova R8",
+  "table-misaligned": "dma-buf R23",
+  "table-size-mismatch": "dma-buf R23",
 };
 
 /** One step of the past, in order. */

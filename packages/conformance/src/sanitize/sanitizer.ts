@@ -1,10 +1,12 @@
 import type {
+  Attachment,
   DmaBuf,
   DmaDevice,
   DmaMapper,
   ExporterOps,
   ImporterOps,
   IommuBackend,
+  ScatterTable,
 } from "@peerbar/core";
 import { watchBackend } from "./backend.js";
 import { watchBuffer } from "./buffer.js";
@@ -13,6 +15,7 @@ import { watchExporter } from "./exporter.js";
 import { watchImporter } from "./importer.js";
 import { WatchedMapper } from "./mapper.js";
 import { type Defect, type DefectReport, defectRules, type HistoryEntry } from "./report.js";
+import { checkTable } from "./table.js";
 
 export interface SanitizerOptions {
   /** Called with each defect as it is found. Must not throw. */
@@ -32,6 +35,8 @@ export class Sanitizer {
   readonly #reports: DefectReport[] = [];
   readonly #leakChecks: (() => void)[] = [];
   readonly #dma = new DmaTracker();
+  /** Tables seen: one that passes a watched exporter and a watched buffer is reported once. */
+  readonly #tables = new WeakSet<ScatterTable>();
   #step = 0;
 
   constructor(options: SanitizerOptions = {}) {
@@ -95,6 +100,18 @@ export class Sanitizer {
   /** @internal */
   atEnd(check: () => void): void {
     this.#leakChecks.push(check);
+  }
+
+  /** @internal A table as its exporter hands it out. */
+  table(attachment: Attachment, table: ScatterTable, subject: string): void {
+    if (this.#tables.has(table)) return;
+    this.#tables.add(table);
+    checkTable(attachment, table, subject, this);
+  }
+
+  /** @internal Name of the attachment that has that range of the mapper's IOVAs mapped. */
+  userOf(dma: DmaMapper, address: bigint, length: bigint): string | undefined {
+    return this.#dma.userOf(dma, address, length);
   }
 
   /** @internal Adds a step to the history. */
