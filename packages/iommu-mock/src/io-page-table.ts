@@ -12,6 +12,7 @@ import {
   isMultiple,
   LEAF,
   LOW_PAGES,
+  POWER,
   SPAN,
   stepOf,
   TABLE,
@@ -195,7 +196,7 @@ export class IoPageTable {
         const table = this.#tableFor(iova + done, level);
         // In a table that holds several sizes, a larger one may fit further on.
         const many = !this.#mixed || log2 === largest;
-        const size = 2 ** log2;
+        const size = POWER[log2] ?? 1;
         const count = many ? Math.floor((pages - done) / size) : 1;
         const filled = this.#fill(table, iova + done, phys + done, flags, log2, count);
         if (filled === 0) throw this.#occupied(iova + done);
@@ -222,7 +223,7 @@ export class IoPageTable {
     const { entries, counts } = this.#nodes;
     const first = table * 512 + indexOf(Math.floor(iova / (SPAN[level] ?? 1)));
     const end = Math.min(table * 512 + 512, first + count * step);
-    const advance = 2 ** log2 * FLAGS;
+    const advance = (POWER[log2] ?? 1) * FLAGS;
     let value = phys * FLAGS + flags + (contig << CONTIG_SHIFT);
     let slot = first;
     if (step === 1) {

@@ -6,6 +6,8 @@ export const TABLE = 2;
 export const CONTIG_SHIFT = 6;
 /** 512 to the power of the index: pages that one entry of that level spans. */
 export const SPAN = [1, 2 ** 9, 2 ** 18, 2 ** 27, 2 ** 36, 2 ** 45, 2 ** 54] as const;
+/** Powers of two up to 2^52: an exponent known only at run time makes `**` a library call. */
+export const POWER: readonly number[] = Array.from({ length: 53 }, (_, log2) => 2 ** log2);
 /** An IOVA is split here into two integers: levels 0 to 2 below, 3 to 5 above. */
 export const LOW_PAGES = 2 ** 27;
 
