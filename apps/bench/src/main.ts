@@ -1,21 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
-import type { BenchCase, BenchRow } from "./case.js";
+import type { BenchRow } from "./case.js";
 import { measure } from "./measure.js";
-import { core } from "./suites/core.js";
-import { iommuMock } from "./suites/iommu-mock.js";
-import { pcieSim } from "./suites/pcie-sim.js";
-import { topology } from "./suites/topology.js";
-import { vfioPci } from "./suites/vfio-pci.js";
-
-const suites: Readonly<Record<string, readonly BenchCase[]>> = {
-  topology,
-  core,
-  "iommu-mock": iommuMock,
-  "vfio-pci": vfioPci,
-  "pcie-sim": pcieSim,
-};
+import { suites } from "./suites.js";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,4 +1,4 @@
-import { type IommuClient, PAGE_SHIFT, type Scheduler } from "@peerbar/core";
+import type { IommuClient, Scheduler } from "@peerbar/core";
 import { FlushQueue, type FlushQueueOptions } from "./flush-queue.js";
 import type { IoDomain } from "./io-domain.js";
 import { type GranuleRange, IovaAllocator } from "./iova-allocator.js";
@@ -116,9 +116,4 @@ function reservedGranules(client: IommuClient, shift: bigint): GranuleRange[] {
     first: Number(first >> shift),
     last: Number(last >> shift),
   }));
-}
-
-/** Granules in one 4 KiB page. */
-function granulesPerPage(domain: IoDomain): number {
-  return 2 ** (PAGE_SHIFT - domain.format.pageShift);
 }

@@ -2,7 +2,7 @@ import { DmaBufError, type PciFunction, type PciPowerState } from "@peerbar/core
 import { activeVfs, type Capabilities } from "./capabilities.js";
 
 export const COMMAND = 0x04;
-export const COMMAND_IO = 0x1;
+const COMMAND_IO = 0x1;
 export const COMMAND_MEMORY = 0x2;
 const COMMAND_MASTER = 0x4;
 const D3HOT = 3;

@@ -90,22 +90,25 @@ describe("vfio-pci-dmabuf R31: taken down by the triggers that revoke", () => {
     ["low power", ({ device }) => device.enterLowPower(), ({ device }) => device.exitLowPower()],
   ];
 
-  it.each(triggers)("%s: SIGBUS meanwhile, vfio-pci-dmabuf R32: faults bring it back", async (_name, off, on) => {
-    const all = await viewed();
-    using view = all.device.mmap(0);
-    using buffer = await all.device.exportDmaBuf(ONE_PAGE);
-    await view.read(0n, byte);
-    await off(all);
-    expect(view.present).toBe(false);
-    const error = await errorOf(() => view.read(0n, byte));
-    expect([error.code, error.rule]).toEqual(["EFAULT", "vfio-pci-dmabuf R31"]);
-    expect(error.reason).toContain("SIGBUS");
-    await on(all);
-    await view.read(0n, byte);
-    expect([view.present, view.faults]).toEqual([true, 2]);
-    expect(all.events.filter(({ type }) => type === "zap")).toHaveLength(1);
-    expect(buffer.size).toBe(0x1000n);
-  });
+  it.each(triggers)(
+    "%s: SIGBUS meanwhile, vfio-pci-dmabuf R32: faults bring it back",
+    async (_name, off, on) => {
+      const all = await viewed();
+      using view = all.device.mmap(0);
+      using buffer = await all.device.exportDmaBuf(ONE_PAGE);
+      await view.read(0n, byte);
+      await off(all);
+      expect(view.present).toBe(false);
+      const error = await errorOf(() => view.read(0n, byte));
+      expect([error.code, error.rule]).toEqual(["EFAULT", "vfio-pci-dmabuf R31"]);
+      expect(error.reason).toContain("SIGBUS");
+      await on(all);
+      await view.read(0n, byte);
+      expect([view.present, view.faults]).toEqual([true, 2]);
+      expect(all.events.filter(({ type }) => type === "zap")).toHaveLength(1);
+      expect(buffer.size).toBe(0x1000n);
+    },
+  );
 
   it("vfio-pci-dmabuf R26: low power is looked at by faults with the quirk, too", async () => {
     const cpu = new FakeCpu();
