@@ -1,15 +1,16 @@
 import { MemoryExporter, PhysicalMemory } from "@peerbar/conformance/reference";
-import {
-  type DmaBuf,
-  type EventSink,
-  fromPfn,
-  PAGE_SIZE,
-  physAddr,
-  type Slice,
-  toPfn,
-} from "@peerbar/core";
+import { type DmaBuf, type EventSink, physAddr, type Slice, toPfn } from "@peerbar/core";
+import type { Machine } from "@peerbar/pcie-sim";
 import { VfioPci } from "@peerbar/vfio-pci";
 import { COMMAND, MEMORY_AND_MASTER, type Server } from "./server.js";
+
+/** Pages that were written. */
+interface Written {
+  /** How many of the shared pages. */
+  readonly inside: number;
+  /** All others, anywhere in the machine. */
+  readonly outside: readonly string[];
+}
 
 /** Shared memory with its owner's view of it. */
 export interface Exported {
@@ -17,10 +18,13 @@ export interface Exported {
   /** The exporter's own view, in the buffer's order. */
   peek(): Uint8Array;
   poke(bytes: Uint8Array): void;
-  /** The pages that may be written, as {@link dirtyPlaces} names them. */
-  readonly places: ReadonlySet<string>;
+  /** What was written in the whole machine since it was last cleaned. */
+  written(): Written;
+  /** From the moment it is done the machine counts writes anew: none may come. */
   revoke(): Promise<void>;
   restore(): Promise<void>;
+  /** Where the exporter can: function reset of the device under the buffer. */
+  reset?(): Promise<void>;
   /** Closes the buffer, then its owner; says what the owner still holds. */
   close(): Promise<number>;
 }
@@ -61,13 +65,13 @@ export function makeExported(
 }
 
 /** Shares ranges of the GPU's BAR through vfio-pci. */
-async function exportBar(
+export async function exportBar(
   server: Server,
   ranges: readonly Slice[],
   iovaStrategy: "mapping" | "attachment",
   events: EventSink,
 ): Promise<Exported> {
-  const { bar, gpu, p2pdma } = server;
+  const { bar, gpu, machine, p2pdma } = server;
   const device = await new VfioPci({ p2pdma, iovaStrategy, events }).open(gpu);
   const buffer = await device.exportDmaBuf({ bar: bar.index, ranges });
   return {
@@ -80,18 +84,16 @@ async function exportBar(
         done += Number(length);
       }
     },
-    places: new Set(
-      ranges.flatMap((range) =>
-        pagesOf(`${gpu.name} BAR ${String(bar.index)}`, range.offset, range.length),
-      ),
-    ),
+    written: () => writtenIn(machine, `${gpu.name} BAR ${String(bar.index)}`, ranges),
     // Memory decode off, as its driver turns it off; the hardware then decodes again behind vfio's back, so that nothing but the revoke
     // stands between an importer and the memory.
     revoke: async () => {
       await device.writeConfig(COMMAND, 2, 0);
+      machine.clean();
       gpu.writeConfig(COMMAND, 2, MEMORY_AND_MASTER);
     },
     restore: () => device.writeConfig(COMMAND, 2, MEMORY_AND_MASTER),
+    reset: () => device.reset(),
     close: async () => {
       buffer.close();
       await device.close();
@@ -111,8 +113,11 @@ function exportMemory({ machine }: Server, events: EventSink): Exported {
     poke: (bytes) => {
       machine.ram.poke(start, bytes);
     },
-    places: new Set(pagesOf("ram", start, BigInt(SHARED_BYTES))),
-    revoke: () => owner.revoke(),
+    written: () => writtenIn(machine, "ram", [{ offset: start, length: BigInt(SHARED_BYTES) }]),
+    revoke: async () => {
+      await owner.revoke();
+      machine.clean();
+    },
     restore: () => owner.restore(),
     close: async () => {
       buffer.close();
@@ -123,16 +128,18 @@ function exportMemory({ machine }: Server, events: EventSink): Exported {
   };
 }
 
-/** Every page of the machine that was written. */
-export function dirtyPlaces({ machine }: Server): string[] {
-  return machine.dirty().flatMap(({ where, pages }) => pages.map((page) => place(where, page)));
-}
-
-function pagesOf(where: string, start: bigint, length: bigint): string[] {
-  const first = toPfn(start);
-  return Array.from({ length: toPfn(length) }, (_, i) => place(where, first + i));
-}
-
-function place(where: string, page: number): string {
-  return `${where} + ${(Number(fromPfn(page)) / PAGE_SIZE).toString(16)}`;
+/** @param where - as the machine names the place of `ranges`, which do not overlap. */
+function writtenIn(machine: Machine, where: string, ranges: readonly Slice[]): Written {
+  const spans = ranges.map(
+    ({ offset, length }) => [toPfn(offset), toPfn(offset + length)] as const,
+  );
+  let inside = 0;
+  const outside: string[] = [];
+  for (const { where: here, pages } of machine.dirty()) {
+    for (const page of pages) {
+      if (here === where && spans.some(([first, end]) => page >= first && page < end)) inside += 1;
+      else outside.push(`${here}, page ${String(page)}`);
+    }
+  }
+  return { inside, outside };
 }

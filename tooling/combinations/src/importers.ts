@@ -1,12 +1,18 @@
-import type { DmaBuf, DmaDevice, SoftIommu } from "@peerbar/core";
+import {
+  type DmaBuf,
+  type DmaDevice,
+  type Iova,
+  type SoftIommu,
+  iova as toIova,
+} from "@peerbar/core";
 import { Iommufd } from "@peerbar/iommufd";
-import { MrAccess, type Pd, RdmaDevice } from "@peerbar/rdma";
+import { MrAccess, type Pd, RdmaDevice, type RemoteRequest } from "@peerbar/rdma";
 
 /** A buffer as an importer reaches it. */
 export interface Imported {
-  /** True where every byte arrived. */
-  write(bytes: Uint8Array): Promise<boolean>;
-  read(into: Uint8Array): Promise<boolean>;
+  /** Writes at `at` bytes from the buffer's start, 0 where absent. True where every byte arrived. */
+  write(bytes: Uint8Array, at?: bigint): Promise<boolean>;
+  read(into: Uint8Array, at?: bigint): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -52,9 +58,10 @@ async function importIntoIoas(
     ioas.attach(device);
     const slice = { offset: 0n, length: buffer.size };
     const { iova } = await ioas.mapDmaBuf(buffer, { slice, access: "rw" });
+    const address = (at: bigint): Iova => toIova(iova + at);
     return {
-      write: async (bytes) => (await engine.write(iova, bytes)).status === "ok",
-      read: async (into) => (await engine.read(iova, into)).status === "ok",
+      write: async (bytes, at = 0n) => (await engine.write(address(at), bytes)).status === "ok",
+      read: async (into, at = 0n) => (await engine.read(address(at), into)).status === "ok",
       close: () => iommufd.close(),
     };
   } catch (error) {
@@ -77,8 +84,8 @@ async function importIntoRegion(
     const request = { offset: 0n, length: buffer.size, iova: 0n, access: ACCESS, mode };
     const { rkey } = await pd.regDmaBufMr(buffer, request);
     return {
-      write: (local) => post(pd, "postWrite", local, rkey),
-      read: (local) => post(pd, "postRead", local, rkey),
+      write: (local, remoteAddr = 0n) => post(pd, "postWrite", { local, remoteAddr, rkey }),
+      read: (local, remoteAddr = 0n) => post(pd, "postRead", { local, remoteAddr, rkey }),
       close: () => rdma.close(),
     };
   } catch (error) {
@@ -91,13 +98,12 @@ async function importIntoRegion(
 async function post(
   pd: Pd,
   verb: "postWrite" | "postRead",
-  local: Uint8Array,
-  rkey: number,
+  request: RemoteRequest,
 ): Promise<boolean> {
   const pair = pd.createQp();
   pair.connect(pair);
   try {
-    return (await pair[verb]({ local, remoteAddr: 0n, rkey })).status === "success";
+    return (await pair[verb](request)).status === "success";
   } finally {
     pair.destroy();
   }
