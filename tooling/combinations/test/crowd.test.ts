@@ -98,8 +98,11 @@ async function interrupted(
   const device = sanitizer.device(server.nic);
   const imported = await importBuffer(importer, exported.buffer, device, server.backend.iommu);
   server.machine.clean();
-  const transfer = imported.write(pattern(Number(LENGTH), 5));
-  while (exported.written().inside < after) await Promise.resolve();
+  let over = false;
+  const transfer = imported.write(pattern(Number(LENGTH), 5)).finally(() => {
+    over = true;
+  });
+  while (!over && exported.written().inside < after) await Promise.resolve();
   const { inside } = exported.written();
   await exported.revoke();
   const at = server.bar.checksum();
