@@ -45,8 +45,8 @@ export class IovaLinks {
     const end = offset + length;
     let covered = 0n;
     for (const link of this.#links) {
-      const from = link.from > offset ? link.from : offset;
-      const to = link.to < end ? link.to : end;
+      const from = later(link.from, offset);
+      const to = earlier(link.to, end);
       if (from >= to) continue;
       covered += to - from;
       link.dirty = link.dirty.flatMap((part) => without(part, offset, end));
@@ -54,17 +54,10 @@ export class IovaLinks {
     return length > 0n && covered >= length;
   }
 
-  /** Bytes of the range that are linked and were never synced. */
-  unsynced(offset: bigint, length: bigint): bigint {
-    const end = offset + length;
+  /** Bytes that are linked and were never synced. */
+  get unsynced(): bigint {
     let bytes = 0n;
-    for (const { dirty } of this.#links) {
-      for (const { from, to } of dirty) {
-        const first = from > offset ? from : offset;
-        const last = to < end ? to : end;
-        if (first < last) bytes += last - first;
-      }
-    }
+    for (const { dirty } of this.#links) for (const { from, to } of dirty) bytes += to - from;
     return bytes;
   }
 }
@@ -75,4 +68,12 @@ function without(part: { from: bigint; to: bigint }, from: bigint, to: bigint): 
   if (part.from < from) rest.push({ from: part.from, to: from });
   if (to < part.to) rest.push({ from: to, to: part.to });
   return rest;
+}
+
+function later(a: bigint, b: bigint): bigint {
+  return a >= b ? a : b;
+}
+
+function earlier(a: bigint, b: bigint): bigint {
+  return a <= b ? a : b;
 }

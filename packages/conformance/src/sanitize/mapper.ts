@@ -101,14 +101,12 @@ export class WatchedMapper implements DmaMapper {
     this.#mapped.remove(address, length);
   }
 
-  /** Bytes of these entries that are linked and were never synced. */
+  /** Bytes never synced in the reservations that these entries begin in. */
   unsynced(entries: readonly ScatterEntry[]): bigint {
     let bytes = 0n;
     for (const [{ address: base, size }, links] of this.#live) {
-      for (const { address, length } of entries) {
-        if (address >= base + size || address + BigInt(length) <= base) continue;
-        bytes += links.unsynced(address - base, BigInt(length));
-      }
+      const used = entries.some(({ address }) => address >= base && address < base + size);
+      if (used) bytes += links.unsynced;
     }
     return bytes;
   }
