@@ -92,7 +92,7 @@ async function resets({ server, exported }: Stage, roll: (n: number) => number):
   };
   for (let i = 0; i < RESETS; i++) {
     await exported.reset?.();
-    await idle(roll(60));
+    await idle(roll(40));
   }
   server.gpu.onReset = undefined;
   expect(mapped).toBe(0);
