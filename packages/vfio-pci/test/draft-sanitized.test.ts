@@ -41,16 +41,16 @@ class UnreservedMapper extends FakeMapper {
 interface Work {
   readonly attachment: Attachment;
   readonly mapper: DmaMapper;
-  map(): ScatterTable | undefined;
-  unmap(table: ScatterTable | undefined): void;
+  readonly map: () => ScatterTable | undefined;
+  readonly unmap: (table: ScatterTable | undefined) => void;
 }
 
 interface Scenario {
   readonly rule: string;
   readonly title: string;
   readonly lengths: readonly bigint[];
-  mapper(): DmaMapper;
-  run(work: Work): void;
+  readonly mapper: () => DmaMapper;
+  readonly run: (work: Work) => void;
   /** All that the sanitizer says of the draft, in order. */
   readonly says: readonly Defect[];
   /** The report that names the defect: its rule and what led there. */
