@@ -98,11 +98,11 @@ async function interrupted(
   const device = sanitizer.device(server.nic);
   const imported = await importBuffer(importer, exported.buffer, device, server.backend.iommu);
   server.machine.clean();
-  let over = false;
+  const state: { over: boolean } = { over: false };
   const transfer = imported.write(pattern(Number(LENGTH), 5)).finally(() => {
-    over = true;
+    state.over = true;
   });
-  while (!over && exported.written().inside < after) await Promise.resolve();
+  while (!state.over && exported.written().inside < after) await Promise.resolve();
   const { inside } = exported.written();
   await exported.revoke();
   const at = server.bar.checksum();

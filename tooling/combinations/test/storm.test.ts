@@ -113,7 +113,7 @@ const storms: readonly (readonly [
   "mapping" | "attachment",
   readonly ImporterName[],
 ])[] = [
-  ["iommu-mock dma", "mapping", ["rdma, dynamic", "rdma, pinned-revocable", "rdma, dynamic"]],
+  ["iommu-mock dma", "mapping", ["rdma, dynamic", "rdma, pinned-revocable"]],
   ["iommu-mock dma-fq", "attachment", ["rdma, pinned-revocable", "rdma, dynamic"]],
   ["iommu-mock dma", "mapping", ["iommufd", "rdma, dynamic", "rdma, pinned-revocable"]],
   ["iommu-mock passthrough", "mapping", ["iommufd", "rdma, dynamic"]],
