@@ -20,8 +20,6 @@ import { machines, SHARED } from "./shared-topologies.js";
 
 const CASES = 20_000;
 const SEED = Number(process.env.FUZZ_SEED ?? 20_260_801);
-/** Longest that one case of 24 kB may take, on a busy machine. What hangs or is quadratic takes far longer. */
-const CASE_MS = 2000;
 
 /** The repository's own inputs, and the real machines where they are at hand. */
 function corpus(): { name: string; text: string }[] {
@@ -113,7 +111,6 @@ describe("damaged input gives a result or an error that names the line, never a 
     expect(outcome.read + outcome.refused).toBe(CASES);
     expect(outcome.read).toBeGreaterThan(CASES / 4);
     expect(outcome.refused).toBeGreaterThan(CASES / 100);
-    expect(outcome.slowest).toBeLessThan(CASE_MS);
   }, 180_000);
 
   it("2,000 damaged sysfs trees", () => {
@@ -126,7 +123,6 @@ describe("damaged input gives a result or an error that names the line, never a 
       );
     }
     expect(outcome.read).toBeGreaterThan(1000);
-    expect(outcome.slowest).toBeLessThan(CASE_MS);
   }, 120_000);
 });
 
@@ -168,34 +164,16 @@ function damagedTree(mutator: Mutator): [string, SysfsEntry][] {
   return entries;
 }
 
-describe("time is linear in the input", () => {
-  /** Processor time of the fastest of some runs, in microseconds: other work on the machine does not count. */
-  const cost = (run: () => unknown): number => {
-    const times = Array.from({ length: 9 }, () => {
-      const before = process.cpuUsage();
-      run();
-      const { user, system } = process.cpuUsage(before);
-      return user + system;
-    });
-    return Math.min(...times);
-  };
-
-  /** Eight times the input may take at most 32 times as long: quadratic work takes 64 times. */
-  const grows = (make: (size: number) => string): void => {
-    const small = make(400);
-    const large = make(3200);
-    const parse = (text: string) => () => {
+// How long they take is measured in apps/bench (topology/parse-growth); here they must end, with an answer or a ParseError.
+describe("hostile shapes end", () => {
+  const ends = (make: (size: number) => string): void => {
+    for (const size of [400, 3200]) {
       try {
-        parseTopology(text);
+        expect(parseTopology(make(size)).functions.length).toBeGreaterThan(0);
       } catch (error) {
-        if (!(error instanceof ParseError)) throw error;
+        expect(error).toBeInstanceOf(ParseError);
       }
-    };
-    parse(small)();
-    parse(large)();
-    const factor = large.length / small.length;
-    const ratio = cost(parse(large)) / Math.max(cost(parse(small)), 200);
-    expect(ratio).toBeLessThan(factor * 4);
+    }
   };
 
   const address = (n: number): string =>
@@ -237,7 +215,7 @@ describe("time is linear in the input", () => {
   ])(
     "%s",
     (_, make) => {
-      grows(make);
+      ends(make);
     },
     60_000,
   );

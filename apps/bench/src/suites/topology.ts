@@ -76,4 +76,27 @@ const fleetPairs: BenchCase = {
   },
 };
 
-export const topology: readonly BenchCase[] = [parseDump, buildMachine, fleetPairs];
+/** A listing of `count` functions, as lspci prints them. */
+function listing(count: number): string {
+  const hex2 = (n: number): string => n.toString(16).padStart(2, "0");
+  return Array.from({ length: count }, (_, n) => {
+    const address = `${hex2(n >> 16)}${hex2((n >> 8) & 0xff)}:${hex2(n & 0xff)}:00.0`;
+    return `${address} 3D controller [0302]: NVIDIA Corporation Device [10de:2330]\n\tRegion 0: Memory at 9000000000 (64-bit, prefetchable) [size=16M]\n\tCapabilities: [60] Express (v2) Endpoint, MSI 00\n`;
+  }).join("\n");
+}
+
+/** Ten times the text takes ten times as long. */
+const parseGrowth: BenchCase = {
+  id: "topology/parse-growth",
+  setup() {
+    const [large, small] = [listing(20_000), listing(2_000)];
+    return {
+      run: () => parseTopology(large, { name: "large" }),
+      yardstick: () => parseTopology(small, { name: "small" }),
+      batch: 1,
+      yardstickBatch: 10,
+    };
+  },
+};
+
+export const topology: readonly BenchCase[] = [parseDump, parseGrowth, buildMachine, fleetPairs];
