@@ -231,6 +231,21 @@ export const verbs: readonly Verb[] = [
     run: async (io, options) => (await import("./commands/doctor.js")).doctor(io, options),
   },
   {
+    name: "check",
+    summary: "runs the conformance suite on your exporter, importer or backend",
+    details: [
+      "The module exports one or more subjects of @peerbar/conformance, as the guides in docs/writing-an-importer.md, -exporter.md and -backend.md make them. Exit 1 where a case fails.",
+    ],
+    arguments: [{ name: "<module>", description: "a JavaScript module", completes: "file" }],
+    options: [json],
+    examples: [
+      ["check ./my-importer.subject.js", "every case, with the rule it proves"],
+      ["check ./my-importer.subject.js --json", "for a CI job"],
+    ],
+    run: async (io, options, [module = ""]) =>
+      (await import("./commands/check.js")).check(io, options, module),
+  },
+  {
     name: "completion",
     summary: "prints completion for a shell: verbs, options, and PCI addresses of -F FILE",
     arguments: [{ name: "<shell>", description: shells.join(", "), completes: shells }],

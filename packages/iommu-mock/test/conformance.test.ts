@@ -32,7 +32,7 @@ function subject(
   };
 }
 
-for (const format of ["x86-64"] as const) {
+for (const format of ["x86-64", "x86-64-5level", "amd-v1", "arm-64-4k"] as const) {
   registerSuite({ describe, it }, backendCases, subject("dma", format, ["translating"]));
   registerSuite({ describe, it }, backendCases, subject("dma-fq", format, ["translating"]));
   registerSuite({ describe, it }, backendCases, subject("passthrough", format, ["direct"]));
