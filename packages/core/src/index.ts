@@ -72,7 +72,7 @@ export type {
   PciPowerState,
 } from "./pci-function.js";
 export type { PhysVecRoute } from "./phys-vec.js";
-export { mapPhysVec, PhysVecTable, unmapPhysVec } from "./phys-vec.js";
+export { linkPhysVec, mapPhysVec, PhysVecTable, unmapPhysVec } from "./phys-vec.js";
 export { POLLIN, POLLOUT } from "./poll.js";
 export type { AttachmentInfo, BufferInfo } from "./registry.js";
 export { DmaBufRegistry, describeBuffer, fdinfo } from "./registry.js";

@@ -11,14 +11,17 @@ export type PhysVecRoute =
   | { readonly kind: "bus"; readonly busOffset: bigint }
   | { readonly kind: "host-bridge" };
 
-/** A table together with what undoes it. Made by {@link mapPhysVec}, ended by {@link unmapPhysVec}. */
+/**
+ * A table together with what undoes it. Made by {@link mapPhysVec} or {@link linkPhysVec}, or by an exporter with an IOVA policy of its
+ * own; ended by {@link unmapPhysVec}, once.
+ */
 export class PhysVecTable extends ScatterTable {
   /** "bus", "host-bridge-iova" (one span) or "host-bridge-dma" (range by range). */
   readonly via: "bus" | "host-bridge-iova" | "host-bridge-dma";
-  /** @internal */
+  /** What {@link unmapPhysVec} runs; undefined where nothing was taken. */
   readonly undo: (() => void) | undefined;
 
-  /** @internal */
+  /** Shares the arrays of `table`. `undo` gives back what the mapping took; it runs once at most. */
   constructor(via: PhysVecTable["via"], table: ScatterTable, undo: (() => void) | undefined) {
     super(table.space, table.pfns, table.pages);
     this.via = via;
@@ -51,9 +54,47 @@ export function mapPhysVec(
   }
   const size = ranges.reduce((sum, range) => sum + range.length, 0n);
   const state = dma.tryAllocIova(size);
-  return state === undefined
-    ? mapRanges(dma, ranges, direction)
-    : linkRanges(dma, state, size, ranges, direction);
+  if (state === undefined) return mapRanges(dma, ranges, direction);
+  try {
+    return linkPhysVec(dma, state, ranges, direction, () => {
+      dma.destroy(state, size);
+    });
+  } catch (error) {
+    // Not destroy of what was linked: that frees by the mapped size, which may land in a smaller size class (dma-iova R20).
+    dma.free(state);
+    throw error;
+  }
+}
+
+/**
+ * All ranges into one reserved IOVA span, in the order given, each at the running offset (dma-iova R29): the second half of
+ * {@link mapPhysVec}, for exporters that reserve at another time than they map. A failure unlinks exactly what was linked.
+ *
+ * @param state - the reservation, as long as all ranges together. It stays the caller's.
+ * @param undo - what {@link unmapPhysVec} runs: unlink where the reservation lives on, destroy where it ends with the mapping.
+ * @throws DmaBufError EINVAL as {@link mapPhysVec}; ENOMEM, EADDRINUSE, EEXIST from the mapper.
+ */
+export function linkPhysVec(
+  dma: DmaMapper,
+  state: IovaState,
+  ranges: readonly PhysRange[],
+  direction: DmaDirection,
+  undo: () => void,
+): PhysVecTable {
+  checkRanges(ranges);
+  let linked = 0n;
+  try {
+    for (const range of ranges) {
+      dma.link(state, linked, range, direction);
+      linked += range.length;
+    }
+    dma.sync(state, 0n, linked);
+    const table = ScatterTable.fromSpans("iova", [span(state.address, linked)]);
+    return new PhysVecTable("host-bridge-iova", table, undo);
+  } catch (error) {
+    if (linked > 0n) dma.unlink(state, 0n, linked);
+    throw error;
+  }
 }
 
 /**
@@ -79,33 +120,6 @@ function checkRanges(ranges: readonly PhysRange[]): void {
     throw new DmaBufError("EINVAL", "dmabuf.map", `range ${hex(start)}+${hex(length)}`, {
       rule: "dma-buf R23",
     });
-  }
-}
-
-/** All ranges into one IOVA span, in the order given (dma-iova R29). */
-function linkRanges(
-  dma: DmaMapper,
-  state: IovaState,
-  size: bigint,
-  ranges: readonly PhysRange[],
-  direction: DmaDirection,
-): PhysVecTable {
-  let linked = 0n;
-  try {
-    for (const range of ranges) {
-      dma.link(state, linked, range, direction);
-      linked += range.length;
-    }
-    dma.sync(state, 0n, linked);
-    const table = ScatterTable.fromSpans("iova", [span(state.address, size)]);
-    return new PhysVecTable("host-bridge-iova", table, () => {
-      dma.destroy(state, size);
-    });
-  } catch (error) {
-    // Not destroy(linked): that frees by the mapped size, which may land in a smaller size class (dma-iova R20).
-    if (linked > 0n) dma.unlink(state, 0n, linked);
-    dma.free(state);
-    throw error;
   }
 }
 

@@ -5,6 +5,7 @@ import {
   type DmaDevice,
   type DmaMapper,
   iova,
+  linkPhysVec,
   mapPhysVec,
   type PhysRange,
   physAddr,
@@ -91,6 +92,30 @@ describe("physical ranges to a DMA list", () => {
     expect(logAfter(true, 3)).toEqual(["link 0+8192", "link 8192+4096", "unlink 0+12288", "free"]);
     expect(logAfter(false, 1)).toEqual([]);
     expect(logAfter(false, 2)).toEqual(["map 16384", "unmap 16384+8192"]);
+  });
+
+  it("into a reservation of the caller's: a failure unlinks and leaves it, unmap runs what the caller gave", () => {
+    const link = (failAt?: number): { log: string[]; run: () => void } => {
+      const { device, log } = mapper({ translating: true, ...(failAt && { failAt }) });
+      const { dma } = device;
+      const state = dma?.tryAllocIova(0x3000n);
+      if (dma === undefined || state === undefined) throw new Error("the mapper translates");
+      const undo = (): void => {
+        dma.unlink(state, 0n, state.size);
+      };
+      return { log, run: () => unmapPhysVec(linkPhysVec(dma, state, two, "to-device", undo)) };
+    };
+    const good = link();
+    good.run();
+    expect(good.log.slice(1)).toEqual([
+      "link 0+8192",
+      "link 8192+4096",
+      "sync 0+12288",
+      "unlink 0+12288",
+    ]);
+    const bad = link(2);
+    expect(errorOf(bad.run)?.code).toBe("ENOMEM");
+    expect(bad.log.slice(1)).toEqual(["link 0+8192", "unlink 0+8192"]);
   });
 
   it("take whole pages only, and ask nobody for anything else (dma-buf R23)", () => {

@@ -1,12 +1,10 @@
 import {
   type Attachment,
   type DmaDirection,
-  type DmaMapper,
   type IovaState,
+  linkPhysVec,
   type PhysVecRoute,
-  PhysVecTable,
-  ScatterTable,
-  toPfn,
+  type ScatterTable,
   unmapPhysVec,
 } from "@peerbar/core";
 import { type AttachKind, kindBy } from "./attach-kind.js";
@@ -63,7 +61,10 @@ export class AttachmentIova implements IovaPolicy {
     if (route.kind === "bus" || reserved === undefined || dma === undefined) {
       return mapAlone(source, device, route, direction);
     }
-    const table = link(dma, reserved, source, direction);
+    // A failure leaves the reservation as it was (vfio-pci-dmabuf D12).
+    const table = linkPhysVec(dma, reserved, source.ranges, direction, () => {
+      dma.unlink(reserved, 0n, source.size);
+    });
     if (slot !== undefined) slot.linked = table;
     return table;
   }
@@ -80,30 +81,5 @@ export class AttachmentIova implements IovaPolicy {
     if (slot.kind !== "host-bridge-iova") return;
     slot.state ??= device.dma?.tryAllocIova(this.#source.size);
     if (slot.state === undefined) slot.kind = "host-bridge-dma";
-  }
-}
-
-/** All ranges into the reserved span; a failure unlinks what was linked and leaves the reservation as it was (vfio-pci-dmabuf D12). */
-function link(
-  dma: DmaMapper,
-  state: IovaState,
-  { ranges, size }: BarSource,
-  direction: DmaDirection,
-): PhysVecTable {
-  let linked = 0n;
-  try {
-    for (const range of ranges) {
-      dma.link(state, linked, range, direction);
-      linked += range.length;
-    }
-    dma.sync(state, 0n, linked);
-    const span = { pfn: toPfn(state.address), pages: toPfn(size) };
-    const table = ScatterTable.fromSpans("iova", [span]);
-    return new PhysVecTable("host-bridge-iova", table, () => {
-      dma.unlink(state, 0n, size);
-    });
-  } catch (error) {
-    if (linked > 0n) dma.unlink(state, 0n, linked);
-    throw error;
   }
 }
