@@ -1,0 +1,79 @@
+/**
+ * Mutation testing: changes the code of one room in small ways and sees whether its tests notice. `pnpm mutation [core|vfio-pci|iommufd]`,
+ * all three where none is named. Incremental: what neither a source nor a test has changed is not run again. Ends with 1 below the score that
+ * rooms.mjs asks for.
+ */
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { setPriority, tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Stryker } from "@stryker-mutator/core";
+import { rooms, threshold } from "./rooms.mjs";
+import { summarize, survivorsOf } from "./summary.mjs";
+
+// Whoever works on the machine meanwhile comes first; the workers inherit it.
+setPriority(19);
+const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+const args = process.argv.slice(2);
+const only = flagOf("--only");
+const named = args.filter((arg, i) => !arg.startsWith("--") && args[i - 1] !== "--only");
+const unknown = named.find((name) => !(name in rooms));
+if (unknown !== undefined) {
+  console.error(`mutation: no such room: ${unknown}; there are ${Object.keys(rooms).join(", ")}`);
+  process.exit(2);
+}
+
+for (const room of named.length > 0 ? named : Object.keys(rooms)) await mutate(room);
+
+async function mutate(room) {
+  const cache = join(root, "node_modules/.cache/mutation", room);
+  mkdirSync(cache, { recursive: true });
+  const report = join(cache, "report.json");
+  if (!args.includes("--report")) await run(room, cache, report);
+  if (!existsSync(report)) {
+    console.error(`mutation: ${room} was never run here`);
+    process.exitCode = 2;
+    return;
+  }
+  const result = JSON.parse(readFileSync(report, "utf8"));
+  const { score, line } = summarize(room, result);
+  for (const survivor of survivorsOf(result)) console.log(survivor);
+  console.log(line);
+  if (score < threshold) process.exitCode = 1;
+}
+
+async function run(room, cache, report) {
+  const folder = join(root, "packages", room);
+  process.chdir(folder);
+  const { leaveOut } = rooms[room];
+  const stryker = new Stryker({
+    mutate: only === undefined ? ["src/**/*.ts", ...leaveOut.map((path) => `!${path}`)] : [only],
+    plugins: [
+      fileURLToPath(import.meta.resolve("@stryker-mutator/vitest-runner")),
+      fileURLToPath(import.meta.resolve("./prose.mjs")),
+    ],
+    ignorers: ["prose"],
+    testRunner: "vitest",
+    vitest: { configFile: join(root, "tooling/mutation/vitest.config.mjs"), related: true },
+    coverageAnalysis: "perTest",
+    ignoreStatic: false,
+    concurrency: Number(process.env.MUTATION_CONCURRENCY ?? 2),
+    incremental: true,
+    incrementalFile: join(cache, only === undefined ? "incremental.json" : "incremental-part.json"),
+    // A folder of its own, so that no tool of this repository finds the copies.
+    tempDirName: join(tmpdir(), `peerbar-mutation-${room}`),
+    checkers: [],
+    reporters: ["json", "progress-append-only"],
+    jsonReporter: { fileName: report },
+    timeoutMS: 20_000,
+    disableTypeChecks: false,
+    allowEmpty: true,
+    warnings: { slow: false, unknownOptions: true },
+    logLevel: "info",
+  });
+  await stryker.runMutationTest();
+}
+
+function flagOf(flag) {
+  return args.includes(flag) ? args[args.indexOf(flag) + 1] : undefined;
+}
