@@ -13,7 +13,8 @@ const folder = new URL("../captures/", import.meta.url);
 
 describe("shipped captures", () => {
   it("are exactly what the generator makes (pnpm captures writes them)", () => {
-    expect(readdirSync(folder).sort()).toEqual(Object.keys(shippedCaptures).sort());
+    const files = readdirSync(folder).filter((name) => /^gpu-.*\.json$/.test(name));
+    expect(files.sort()).toEqual(Object.keys(shippedCaptures).sort());
     for (const [name, make] of Object.entries(shippedCaptures)) {
       expect(readFileSync(new URL(name, folder), "utf8") === toCapture(make()), name).toBe(true);
     }
@@ -35,6 +36,28 @@ describe("shipped captures", () => {
       "not-supported": 2 + 8 + 32,
       unknown: 0,
     });
+  });
+
+  it.each([
+    // 8 GPUs below 4 switches: 8 with itself and 8 by switch pair; the other 48 through a host bridge.
+    ["gpu-server-1s", { "bus-addr": 16, "thru-host-bridge": 48, "not-supported": 0, unknown: 0 }],
+    // ACS turns each switch pair upstream; the host bridges are listed, so all of them go through.
+    [
+      "gpu-server-1s-acs",
+      { "bus-addr": 8, "thru-host-bridge": 56, "not-supported": 0, unknown: 0 },
+    ],
+    [
+      "gpu-server-2s-acs",
+      { "bus-addr": 8, "thru-host-bridge": 56, "not-supported": 0, unknown: 0 },
+    ],
+  ])("%s answers for its 8 GPUs", (name, expected) => {
+    const file = `${name}.json`;
+    const topology = parseTopology(readFileSync(new URL(file, folder), "utf8"), { name: file });
+    const gpus = topology.functions.filter(
+      (fn) => (fn.classCode ?? 0) >>> 16 === 3 && fn.vendorId === 0x10de,
+    );
+    expect(gpus).toHaveLength(8);
+    expect(matrix(new P2pdma(topology), gpus).counts()).toEqual(expected);
   });
 
   it("parse back losslessly", () => {
