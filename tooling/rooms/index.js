@@ -11,7 +11,16 @@ export const rooms = {
   "iommu-mock": ["core"],
   "pcie-sim": ["core", "p2pdma"],
   conformance: ["core"],
+  words: ["core", "p2pdma"],
+  linux: ["core"],
+  "iommu-native": ["core", "p2pdma", "linux"],
 };
 
 /** Subpaths that may import Node, as folders or files below packages/. All other sources run in a browser too. */
-export const nodeSources = ["p2pdma/src/node.ts", "p2pdma/src/node", "core/src/diagnostics.ts"];
+export const nodeSources = [
+  "p2pdma/src/node.ts",
+  "p2pdma/src/node",
+  "core/src/diagnostics.ts",
+  "linux/src",
+  "iommu-native/src",
+];
