@@ -1,4 +1,4 @@
-import { classNames } from "./kinds.js";
+import { classNames } from "@peerbar/words";
 import type { ArgumentSpec, OptionSpec, Verb } from "./verb.js";
 import { verbs } from "./verbs.js";
 
@@ -152,7 +152,7 @@ async function functions({ before }: Line): Promise<string[]> {
   const file = joined ?? (at >= 0 ? before[at + 1] : undefined);
   const [{ readSubject }, { nameOf }] = await Promise.all([
     import("./source.js"),
-    import("./describe.js"),
+    import("@peerbar/words"),
   ]);
   const { topology } = await readSubject({ file });
   const ends = new Set(topology.endpoints());

@@ -1,5 +1,5 @@
 import type { PairMatrix, PciFunctionInfo, PciTopology } from "@peerbar/p2pdma";
-import { describeFunction } from "./describe.js";
+import { describeFunction } from "@peerbar/words";
 import type { Io } from "./io.js";
 
 const edgeStyle = {

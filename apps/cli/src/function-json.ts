@@ -1,7 +1,7 @@
 import { hex } from "@peerbar/core";
 import type { HostBridgeVerdict, PciFunctionInfo, PciTopology } from "@peerbar/p2pdma";
 import { judgeHostBridge } from "@peerbar/p2pdma";
-import { acsJson } from "./acs-text.js";
+import { acsJson } from "@peerbar/words";
 
 function hexId(value: number | undefined, digits: number): string | undefined {
   return value === undefined ? undefined : `0x${value.toString(16).padStart(digits, "0")}`;

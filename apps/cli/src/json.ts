@@ -1,4 +1,4 @@
-import type { Subject } from "./source.js";
+import type { Subject } from "@peerbar/words";
 
 /** What an answer was read from: the `source` key of every `--json`. */
 export function sourceJson(subject: Subject): Record<string, unknown> {

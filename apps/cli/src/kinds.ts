@@ -10,10 +10,6 @@ export const cpuKinds = [
   "unknown",
 ] as const;
 
-/** Names that `--class` takes. */
-export const classNames = ["gpu", "nic", "nvme", "storage", "bridge"] as const;
-export type ClassName = (typeof classNames)[number];
-
 /** Shells that completion is written for. */
 export const shells = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof shells)[number];

@@ -1,17 +1,11 @@
 import type { MapType } from "@peerbar/p2pdma";
+import { marks, markWords } from "@peerbar/words";
 import type { Style } from "./style.js";
 
-/** One letter for each answer, for tables. */
-export const marks = {
-  "bus-addr": "B",
-  "thru-host-bridge": "H",
-  "not-supported": "-",
-  unknown: "?",
-} as const satisfies Record<MapType | "unknown", string>;
-
 /** What the letters mean. */
-export const legend =
-  "B: bus address, switch-local. H: through the host bridge. -: not supported. ?: the input cannot tell.";
+export const legend = (Object.keys(marks) as (keyof typeof marks)[])
+  .map((mapType) => `${marks[mapType]}: ${markWords[mapType]}.`)
+  .join(" ");
 
 /** Text in the colour of an answer. */
 export function colored(style: Style, mapType: MapType | "unknown", text: string): string {

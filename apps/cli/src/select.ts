@@ -1,20 +1,6 @@
 import { DmaBufError } from "@peerbar/core";
 import type { PciFunctionInfo, PciTopology } from "@peerbar/p2pdma";
-import { type ClassName, classNames } from "./kinds.js";
-
-/** Device classes by the names people use, as tests on the 24-bit class code. */
-const classes: Readonly<Record<ClassName, (code: number) => boolean>> = {
-  gpu: (code) => code >>> 16 === 0x03 || code >>> 16 === 0x12,
-  nic: (code) => code >>> 16 === 0x02,
-  nvme: (code) => code >>> 8 === 0x0108,
-  storage: (code) => code >>> 16 === 0x01,
-  bridge: (code) => code >>> 16 === 0x06,
-};
-
-/** Whether a function is of a class; false where the input does not show its class code. */
-export function isOfClass(fn: PciFunctionInfo, name: ClassName): boolean {
-  return fn.classCode !== undefined && classes[name](fn.classCode);
-}
+import { type ClassName, classNames, isOfClass } from "@peerbar/words";
 
 export interface Selection {
   /** `gpu,nic,nvme`: any of them. */

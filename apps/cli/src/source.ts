@@ -1,15 +1,8 @@
 import { DmaBufError } from "@peerbar/core";
 import { type CpuKind, inferCpu, type PciTopology, parseTopology } from "@peerbar/p2pdma";
 import { liveTopology, readTopology } from "@peerbar/p2pdma/node";
+import type { Subject } from "@peerbar/words";
 import { cpuKinds } from "./kinds.js";
-
-/** Which machine a command speaks of, and what is assumed of its CPU. */
-export interface Subject {
-  readonly topology: PciTopology;
-  readonly cpu: CpuKind;
-  /** Where the CPU is known from: "--cpu", or what the input shows; empty where unknown. */
-  readonly cpuEvidence: string;
-}
 
 /**
  * The machine of `-F FILE`, or the one this runs on.

@@ -1,5 +1,5 @@
 import type { PciFunctionInfo, PciTopology } from "@peerbar/p2pdma";
-import { kindOf } from "./describe.js";
+import { kindOf } from "@peerbar/words";
 import type { Glyphs } from "./glyphs.js";
 
 /** One line of the tree: a host bridge (depth 0), a function, or a note on functions that are not listed. */

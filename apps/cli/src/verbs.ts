@@ -1,4 +1,5 @@
-import { classNames, cpuKinds, shells } from "./kinds.js";
+import { classNames } from "@peerbar/words";
+import { cpuKinds, shells } from "./kinds.js";
 import type { ArgumentSpec, OptionSpec, Verb } from "./verb.js";
 
 const file: OptionSpec = {

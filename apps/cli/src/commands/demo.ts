@@ -1,5 +1,6 @@
 import type { Slice } from "@peerbar/core";
 import { P2pdma, type P2pdmaDecision } from "@peerbar/p2pdma";
+import { describeFunction, pathText, type Subject } from "@peerbar/words";
 import { type Cast, chooseCast } from "../demo/choose.js";
 import { type Scene, setScene } from "../demo/scene.js";
 import {
@@ -13,13 +14,12 @@ import {
   resetProvider,
 } from "../demo/story.js";
 import { DemoFailed, Timeline } from "../demo/timeline.js";
-import { describeFunction, pathText } from "../describe.js";
 import { type ExitCode, exit } from "../exit.js";
 import type { Io } from "../io.js";
 import { sourceJson } from "../json.js";
 import { pairJson } from "../pair-json.js";
 import { parseRange } from "../quantity.js";
-import { readShipped, readSubject, type Subject } from "../source.js";
+import { readShipped, readSubject } from "../source.js";
 import { makeStyle } from "../style.js";
 
 export interface DemoOptions {

@@ -6,15 +6,15 @@ import {
   type PairMatrix,
   type PciFunctionInfo,
 } from "@peerbar/p2pdma";
-import { kindOf } from "../describe.js";
+import { kindOf, marks, type Subject } from "@peerbar/words";
 import { type ExitCode, exit } from "../exit.js";
 import type { Io } from "../io.js";
 import { sourceJson } from "../json.js";
-import { colored, legend, marks } from "../mark.js";
+import { colored, legend } from "../mark.js";
 import { csvHeader, pairCsv, pairJson } from "../pair-json.js";
 import { PairTexts } from "../pair-texts.js";
 import { type Selection, select } from "../select.js";
-import { readSubject, type Subject } from "../source.js";
+import { readSubject } from "../source.js";
 import { makeStyle } from "../style.js";
 import { paragraph, plural } from "../wrap.js";
 

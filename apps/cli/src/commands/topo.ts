@@ -1,13 +1,11 @@
 import { DmaBufError } from "@peerbar/core";
 import { judgeHostBridge, type PciFunctionInfo, type PciTopology } from "@peerbar/p2pdma";
-import { acsShort } from "../acs-text.js";
-import { kindOf, nameOf } from "../describe.js";
+import { acsShort, kindOf, linkShort, nameOf } from "@peerbar/words";
 import { type ExitCode, exit } from "../exit.js";
 import { functionJson, hostBridgesJson } from "../function-json.js";
 import { cut, type Glyphs, glyphsFor } from "../glyphs.js";
 import type { Io } from "../io.js";
 import { sourceJson } from "../json.js";
-import { linkShort } from "../link-text.js";
 import { isNarrowed, type Selection, selectorTests } from "../select.js";
 import { readSubject } from "../source.js";
 import { makeStyle, type Style } from "../style.js";

@@ -7,14 +7,14 @@ import {
   type PciFunctionInfo,
   type WhatIf,
 } from "@peerbar/p2pdma";
-import { kindOf } from "../describe.js";
+import { kindOf, type Subject } from "@peerbar/words";
 import { type ExitCode, exit } from "../exit.js";
 import { type Glyphs, glyphsFor } from "../glyphs.js";
 import type { Io } from "../io.js";
 import { sourceJson } from "../json.js";
 import { colored } from "../mark.js";
 import { type Selection, select } from "../select.js";
-import { readSubject, type Subject } from "../source.js";
+import { readSubject } from "../source.js";
 import { makeStyle } from "../style.js";
 import { type EditOptions, parseEdits } from "../what-if-edits.js";
 import { paragraph, wrap } from "../wrap.js";

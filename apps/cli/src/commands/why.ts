@@ -1,42 +1,28 @@
 import { hex } from "@peerbar/core";
 import {
   dmaMapping,
-  type Fix,
-  fixes as findFixes,
   linkBottleneck,
   numaNodes,
   P2pdma,
-  type P2pdmaDecision,
   type PathStep,
   pathClass,
 } from "@peerbar/p2pdma";
-import { acsJson } from "../acs-text.js";
+import { type Account, accountOf, acsJson } from "@peerbar/words";
 import { type ExitCode, exit } from "../exit.js";
 import { hostBridgeJson } from "../function-json.js";
 import { glyphsFor } from "../glyphs.js";
 import type { Io } from "../io.js";
 import { sourceJson } from "../json.js";
 import { pairJson } from "../pair-json.js";
-import { readSubject, type Subject } from "../source.js";
+import { readSubject } from "../source.js";
 import { makeStyle } from "../style.js";
 import { writeExplanation } from "../why/explain.js";
-import { nearerClients } from "../why/nearer.js";
 
 export interface WhyOptions {
   readonly file?: string | undefined;
   readonly cpu?: string | undefined;
   readonly ascii?: boolean | undefined;
   readonly json?: boolean | undefined;
-}
-
-/** Everything `why` tells of a pair. */
-export interface Account {
-  readonly subject: Subject;
-  readonly p2pdma: P2pdma;
-  readonly decision: P2pdmaDecision;
-  readonly fixes: readonly Fix[];
-  /** Other functions of the client's class that reach the provider switch-locally. */
-  readonly nearer: readonly string[];
 }
 
 /** `peerbar why PROVIDER CLIENT`: the answer for one ordered pair, explained. */
@@ -49,13 +35,7 @@ export async function why(
   const subject = await readSubject(options);
   const p2pdma = new P2pdma(subject.topology, { cpu: subject.cpu });
   const decision = p2pdma.decide(provider, client);
-  const account: Account = {
-    subject,
-    p2pdma,
-    decision,
-    fixes: findFixes(p2pdma, decision.provider, decision.client),
-    nearer: decision.mapType === "bus-addr" ? [] : nearerClients(p2pdma, decision),
-  };
+  const account = accountOf(subject, p2pdma, decision);
   if (options.json === true) io.out(`${JSON.stringify(accountJson(account), null, 1)}\n`);
   else writeExplanation(io, makeStyle(io.color), glyphsFor(io, options.ascii), account);
   if (decision.mapType === "unknown") return exit.unknown;

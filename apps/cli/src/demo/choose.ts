@@ -6,8 +6,8 @@ import type {
   PciFunctionInfo,
   PciTopology,
 } from "@peerbar/p2pdma";
+import { isOfClass } from "@peerbar/words";
 import { CannotTell } from "../failure.js";
-import { isOfClass } from "../select.js";
 
 /** Whom the story is about. */
 export interface Cast {

@@ -1,6 +1,6 @@
 import { isDmaBufError } from "@peerbar/core";
 import { matrix, P2pdma, type PciFunctionInfo, type PciTopology } from "@peerbar/p2pdma";
-import { kindOf } from "../describe.js";
+import { kindOf } from "@peerbar/words";
 import type { Finding } from "./finding.js";
 import type { Host } from "./host.js";
 

@@ -1,5 +1,5 @@
 import type { P2pdmaDecision, PciFunctionInfo } from "@peerbar/p2pdma";
-import { isOfClass } from "./select.js";
+import { isOfClass } from "./kinds.js";
 
 const kinds = [
   ["gpu", "GPU"],
@@ -44,4 +44,18 @@ function hostText(decision: P2pdmaDecision): string {
   return mine.root === theirs.root
     ? `host bridge ${mine.root}`
     : `host bridges ${mine.root} | ${theirs.root}`;
+}
+
+const roles: Readonly<Record<string, string>> = {
+  "root-port": "root port",
+  "switch-upstream": "switch up",
+  "switch-downstream": "switch down",
+  "pcie-to-pci": "PCIe to PCI",
+  "pci-to-pcie": "PCI to PCIe",
+};
+
+/** `root port`, `switch down`, `bridge`, else the kind of device; empty where neither is shown. */
+export function roleOf(fn: PciFunctionInfo): string {
+  const role = fn.portType === undefined ? undefined : roles[fn.portType];
+  return role ?? (fn.busNumbers === undefined ? (kindOf(fn) ?? "") : "bridge");
 }

@@ -1,0 +1,15 @@
+export type { Account, Subject } from "./account.js";
+export { accountOf } from "./account.js";
+export { acsJson, acsShort, acsWords } from "./acs.js";
+export type { Advice } from "./advice.js";
+export { adviceOf } from "./advice.js";
+export { formatBytes } from "./bytes.js";
+export { describeFunction, kindOf, nameOf, pathText, roleOf } from "./describe.js";
+export type { Fact } from "./facts.js";
+export { factsOf } from "./facts.js";
+export type { ClassName } from "./kinds.js";
+export { classNames, isOfClass } from "./kinds.js";
+export { linkShort } from "./link.js";
+export { marks, markWords, verdicts } from "./marks.js";
+export type { WayStep } from "./way.js";
+export { wayOf } from "./way.js";
