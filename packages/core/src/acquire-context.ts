@@ -16,6 +16,7 @@ export class AcquireContext implements Disposable {
   readonly #held = new Map<Reservation, Held>();
 
   constructor(scheduler: Scheduler = defaultScheduler) {
+    scheduler.watch?.touch("ww");
     this.stamp = nextOrdinal(scheduler, "ww");
   }
 

@@ -396,6 +396,7 @@ export class DmaBuf implements Disposable {
    * Another task's hold across an await is not in the way: the list changes in one step here.
    */
   assertUnlocked(operation: string): void {
+    this.reservation.touch(true);
     if (this.#invalidating) {
       throw new ProtocolViolation("dma-buf R17", operation, "called from invalidateMappings", {
         code: "EDEADLK",
@@ -451,6 +452,7 @@ export class DmaBuf implements Disposable {
   }
 
   #put(): void {
+    this.reservation.touch(true);
     // A poll's reference keeps the buffer, not its importers: it may go at any signal.
     if (this.#references - this.armedPolls === 1) this.#assertUnused();
     this.#references -= 1;
@@ -463,6 +465,7 @@ export class DmaBuf implements Disposable {
   }
 
   #release(): void {
+    this.reservation.touch(true);
     // Off the list before the exporter lets go (dma-buf R7).
     this.#registry?.remove(this);
     try {
@@ -508,6 +511,7 @@ export class DmaBuf implements Disposable {
   }
 
   #assertLive(operation: string): void {
+    this.reservation.touch(true);
     if (this.#references === 0) {
       throw new DmaBufError("EBADF", operation, `${this.label} was released`);
     }

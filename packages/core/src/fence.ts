@@ -1,5 +1,5 @@
 import { type DmaBufError, ProtocolViolation } from "./error.js";
-import { defaultScheduler, type Scheduler } from "./scheduler.js";
+import { defaultScheduler, type ObjectWatch, type Scheduler } from "./scheduler.js";
 import { type WaitOptions, waitFor } from "./wait.js";
 
 /**
@@ -95,6 +95,7 @@ export class DeviceFence implements Fence {
   readonly parts = undefined;
   readonly #scheduler: Scheduler;
   readonly #callbacks = new Callbacks();
+  readonly #watch: ObjectWatch | undefined;
   #signaled = false;
   #error: DmaBufError | undefined;
 
@@ -108,10 +109,12 @@ export class DeviceFence implements Fence {
     this.seqno = seqno;
     this.name = `${name}:${String(context)}#${String(seqno)}`;
     this.#scheduler = scheduler;
+    this.#watch = scheduler.watch?.object(this.name);
   }
 
   /** The device has finished or failed. */
   get signaled(): boolean {
+    this.#watch?.touch(false);
     return this.#signaled;
   }
 
@@ -126,6 +129,7 @@ export class DeviceFence implements Fence {
    * @throws ProtocolViolation when signalled already (`dma_fence_signal` returns EINVAL).
    */
   signal(error?: DmaBufError): void {
+    this.#watch?.touch(true);
     if (this.#signaled) {
       throw new ProtocolViolation(
         "dma-fence",
@@ -141,6 +145,7 @@ export class DeviceFence implements Fence {
 
   /** As {@link Fence.onSignal}. */
   onSignal(callback: () => void): () => void {
+    this.#watch?.touch(false);
     if (!this.#signaled) return this.#callbacks.add(callback);
     callback();
     return nothing;
@@ -148,7 +153,7 @@ export class DeviceFence implements Fence {
 
   /** @throws DmaBufError EINTR, ETIMEDOUT as the options say. */
   async wait(options?: WaitOptions): Promise<void> {
-    if (!this.#signaled) await waitForFence(this.#scheduler, this, options);
+    if (!this.signaled) await waitForFence(this.#scheduler, this, options);
   }
 }
 

@@ -85,7 +85,15 @@ export {
   ScatterSlice,
   ScatterTable,
 } from "./scatter-table.js";
-export type { Scheduler, Waiter, WaitKind, WaitPoint } from "./scheduler.js";
+export type {
+  LockWatch,
+  ObjectWatch,
+  Scheduler,
+  SchedulerWatch,
+  Waiter,
+  WaitKind,
+  WaitPoint,
+} from "./scheduler.js";
 export { defaultScheduler, MicrotaskScheduler } from "./scheduler.js";
 export type { SyncAccess } from "./sync-file.js";
 export { SyncFile } from "./sync-file.js";

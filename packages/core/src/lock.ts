@@ -1,6 +1,6 @@
 import { dispose } from "./dispose.js";
 import { DmaBufError } from "./error.js";
-import { defaultScheduler, type Scheduler } from "./scheduler.js";
+import { defaultScheduler, type LockWatch, type Scheduler } from "./scheduler.js";
 import { throwIfAborted, type WaitOptions, waitFor } from "./wait.js";
 
 /** One stretch of holding a {@link Lock}. Releasing twice is harmless. */
@@ -50,10 +50,13 @@ export class Lock<G extends LockGuard = LockGuard> {
   /** Age of the holder's acquire context. Known from the very hand-over: the holder itself may run later. */
   #stamp: number | undefined;
   #queue: Set<Turn> | undefined;
+  readonly #watch: LockWatch | undefined;
 
-  constructor(name: string, scheduler: Scheduler = defaultScheduler) {
+  /** @param lockClass - for lock-order checks: locks of one class obey one order. The name without its digits where absent. */
+  constructor(name: string, scheduler: Scheduler = defaultScheduler, lockClass?: string) {
     this.name = name;
     this.scheduler = scheduler;
+    this.#watch = scheduler.watch?.lock(name, lockClass);
   }
 
   /** Who holds the lock now. */
@@ -73,7 +76,11 @@ export class Lock<G extends LockGuard = LockGuard> {
 
   /** The guard where the lock is free, else undefined (`mutex_trylock`). Never overtakes a waiter. */
   tryLock(): G | undefined {
-    return this.#holder === undefined ? this.take(true) : undefined;
+    if (this.#holder === undefined) {
+      return this.take(true, undefined, this.#watch?.attempt(false));
+    }
+    this.#watch?.touch(false);
+    return undefined;
   }
 
   /**
@@ -85,6 +92,7 @@ export class Lock<G extends LockGuard = LockGuard> {
   lockNow(): G {
     const holder = this.#holder;
     if (holder === undefined) return this.take(true);
+    this.#watch?.touch(false);
     if (holder.sync) {
       throw new DmaBufError("EDEADLK", "lock", `${this.name} is already held by the running code`);
     }
@@ -106,6 +114,7 @@ export class Lock<G extends LockGuard = LockGuard> {
   handOver(guard: LockGuard): void {
     if (guard !== this.#holder) return;
     this.#holder = undefined;
+    this.#watch?.released();
     const queue = this.#queue;
     if (queue === undefined) return;
     for (const turn of queue) {
@@ -117,6 +126,7 @@ export class Lock<G extends LockGuard = LockGuard> {
 
   /** Lowest stamp among the holder and those in line; undefined where none has an acquire context. */
   protected oldestInLine(): number | undefined {
+    this.#watch?.touch(false);
     let oldest = this.#holder === undefined ? undefined : this.#stamp;
     for (const { stamp } of this.#queue ?? []) {
       if (stamp !== undefined && (oldest === undefined || stamp < oldest)) oldest = stamp;
@@ -127,13 +137,20 @@ export class Lock<G extends LockGuard = LockGuard> {
   /** {@link lock} on behalf of an acquire context. */
   protected async lockAs(stamp: number | undefined, options: WaitOptions | undefined): Promise<G> {
     throwIfAborted(options, "lock");
-    if (this.#holder === undefined) return this.take(false, stamp);
+    const watch = this.#watch;
+    if (this.#holder === undefined) {
+      const taken = this.take(false, stamp);
+      if (watch !== undefined) await watch.pause();
+      return taken;
+    }
+    const asker = watch?.attempt(stamp === undefined);
+    watch?.queued();
     let guard: G | undefined;
     await waitFor(this.scheduler, { kind: "lock", on: this.name }, options, "lock", (wake) => {
       const turn: Turn = {
         stamp,
         take: () => {
-          guard = this.take(false, stamp);
+          guard = this.take(false, stamp, asker);
           wake();
         },
       };
@@ -150,10 +167,17 @@ export class Lock<G extends LockGuard = LockGuard> {
     return new LockGuard(this, sync) as G;
   }
 
-  protected take(sync: boolean, stamp?: number): G {
+  protected take(sync: boolean, stamp?: number, asker?: unknown): G {
     const guard = this.makeGuard(sync);
     this.#holder = guard;
     this.#stamp = stamp;
+    const watch = this.#watch;
+    if (watch !== undefined) watch.taken(asker ?? watch.attempt(stamp === undefined));
     return guard;
+  }
+
+  /** @internal The running step uses what the lock guards. */
+  touch(writes: boolean): void {
+    this.#watch?.touch(writes);
   }
 }

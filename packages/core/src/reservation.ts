@@ -42,6 +42,9 @@ export interface FenceInfo {
 
 let nextId = 1;
 
+/** All reservations are of one lock class, as in the kernel (`reservation_ww_class`). */
+const LOCK_CLASS = "reservation";
+
 /**
  * A reservation object: the lock of one or more buffers, and the fences of the work in flight on them (`struct dma_resv`).
  * Several buffers may share one.
@@ -57,7 +60,7 @@ export class Reservation extends Lock<Held> {
 
   constructor(options: ReservationOptions = {}) {
     const scheduler = options.scheduler ?? defaultScheduler;
-    super(options.name ?? `resv${String(nextOrdinal(scheduler, "resv"))}`, scheduler);
+    super(options.name ?? `resv${String(nextOrdinal(scheduler, "resv"))}`, scheduler, LOCK_CLASS);
     this.id = nextId++;
     this.#events = options.events;
   }
@@ -131,6 +134,7 @@ export class Reservation extends Lock<Held> {
    * @throws ProtocolViolation for a proof that is missing, of another reservation, or released.
    */
   assertHeld(held: Held, operation: string): void {
+    this.touch(true);
     if (held === this.holder) return;
     throw new ProtocolViolation("dma-buf R16", operation, this.#whyNotHeld(held), {
       hint: "lock the buffer's own reservation and keep it for the call",
@@ -188,6 +192,7 @@ export class Reservation extends Lock<Held> {
 
   /** Fences not yet signalled whose usage is `usage` or before it (dma-buf R34). */
   pending(usage: FenceUsage): readonly Fence[] {
+    this.touch(false);
     const limit = usageRank(usage);
     return this.#fences
       .filter((entry) => entry.rank <= limit && !entry.fence.signaled)
@@ -196,6 +201,7 @@ export class Reservation extends Lock<Held> {
 
   /** Every fence kept here, signalled ones that nothing replaced yet included, in the order they are kept. */
   get fences(): readonly FenceInfo[] {
+    this.touch(false);
     return this.#fences.map(({ fence, rank }) => ({
       fence,
       usage: fenceUsages[rank] ?? "bookkeep",
@@ -204,6 +210,7 @@ export class Reservation extends Lock<Held> {
 
   /** The first fence of `usage` or before it that is not signalled. */
   firstPending(usage: FenceUsage): Fence | undefined {
+    this.touch(false);
     const limit = usageRank(usage);
     for (const { fence, rank } of this.#fences) {
       if (rank <= limit && !fence.signaled) return fence;

@@ -18,6 +18,41 @@ export interface Waiter {
 }
 
 /**
+ * Something that several tasks use: a fence, or what a scenario declares. Told of each use, so that an explorer knows which steps commute.
+ */
+export interface ObjectWatch {
+  /** The running step reads it, or changes it. */
+  touch(writes: boolean): void;
+}
+
+/** One lock as an explorer sees it. */
+export interface LockWatch extends ObjectWatch {
+  /**
+   * The running step asks for the lock. The result names the asker in {@link taken}. `ordered` is false where no cycle of waits can come
+   * of it: a try-lock, or an acquire context that backs off.
+   */
+  attempt(ordered: boolean): unknown;
+  /** The asker waits in line; its {@link Scheduler.park} comes next. */
+  queued(): void;
+  /** The lock is that asker's now. After a hand-over another task runs. */
+  taken(asker: unknown): void;
+  /** The holder lets go. */
+  released(): void;
+  /** A free lock was taken by one who may wait: others may run now, and find it held. */
+  pause(): Promise<void>;
+}
+
+/** What a scheduler that explores interleavings wants to hear of. */
+export interface SchedulerWatch {
+  /** A new lock. Locks of one class are taken in one order with regard to other classes, as in lockdep. */
+  lock(name: string, lockClass: string | undefined): LockWatch;
+  /** A new object. */
+  object(name: string): ObjectWatch;
+  /** The running step changes something shared that goes by a name. */
+  touch(name: string): void;
+}
+
+/**
  * All waiting of the model goes through here, so that a test can decide every interleaving and replay it.
  * Time is virtual and moves only when the scheduler says so: there is no wall clock in the model.
  */
@@ -32,6 +67,8 @@ export interface Scheduler {
   readonly nowUs: number;
   /** Calls back once virtual time reaches `whenUs`; disposing cancels. */
   at(whenUs: number, callback: () => void): Disposable;
+  /** Asked once by each lock, fence and buffer made on this scheduler; absent from all but explorers. */
+  readonly watch?: SchedulerWatch | undefined;
 }
 
 interface Timer {
