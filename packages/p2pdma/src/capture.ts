@@ -1,4 +1,5 @@
 import { hex } from "@peerbar/core";
+import { hashText } from "./drift/hash.js";
 import type { PciTopology } from "./pci-topology.js";
 import type { AcsInfo, BridgeWindow, PciBarInfo, PciFunctionInfo } from "./topology.js";
 
@@ -85,27 +86,48 @@ function functionText(fn: PciFunctionInfo, topology: PciTopology): Record<string
   );
 }
 
-/**
- * A capture of a topology as JSON text: lossless ({@link parseCapture} gives the same topology), deterministic, one function a line
- * so that diffs read well. It holds no serial numbers: the topology has none.
- */
-export function toCapture(topology: PciTopology): string {
-  const { source, machine, iommuGroups, hostBridges } = topology;
+type Parts = readonly (readonly [key: string, json: string])[];
+
+function partsText(parts: Parts): string {
+  return parts.map(([key, json]) => `  "${key}": ${json}`).join(",\n");
+}
+
+/** What the machine is, without where it was read from: the part of a capture that its hash covers. */
+function bodyText(topology: PciTopology): string {
+  const { machine, iommuGroups, hostBridges, functions } = topology;
   const list = (items: readonly unknown[]): string =>
     items.length === 0
       ? "[]"
       : `[\n${items.map((item) => `    ${JSON.stringify(item)}`).join(",\n")}\n  ]`;
-  const parts: (readonly [string, string])[] = [
-    ["schemaVersion", CAPTURE_SCHEMA_VERSION.toString()],
-    ["kind", JSON.stringify(CAPTURE_KIND)],
-    ["source", JSON.stringify(source)],
+  return `${partsText([
     ...(machine === undefined ? [] : [["machine", JSON.stringify(machine)] as const]),
     [
       "hostBridges",
       list(hostBridges.map(({ domain, bus, complete }) => ({ domain, bus, complete }))),
     ],
     ["iommuGroups", list(iommuGroups)],
-    ["functions", list(topology.functions.map((fn) => functionText(fn, topology)))],
-  ];
-  return `{\n${parts.map(([key, text]) => `  "${key}": ${text}`).join(",\n")}\n}\n`;
+    ["functions", list(functions.map((fn) => functionText(fn, topology)))],
+  ])}\n}\n`;
+}
+
+/**
+ * A capture of a topology as JSON text: lossless ({@link parseCapture} gives the same topology), deterministic, one function a line
+ * so that diffs read well. It holds no serial numbers: the topology has none.
+ *
+ * `hash` is the SHA-256 of the bytes that follow its line: what the machine is, not where it was read.
+ */
+export function toCapture(topology: PciTopology): string {
+  const body = bodyText(topology);
+  const head = partsText([
+    ["schemaVersion", CAPTURE_SCHEMA_VERSION.toString()],
+    ["kind", JSON.stringify(CAPTURE_KIND)],
+    ["source", JSON.stringify(topology.source)],
+    ["hash", JSON.stringify(hashText(body))],
+  ]);
+  return `{\n${head},\n${body}`;
+}
+
+/** The `hash` of a topology's capture: equal for equal machines, whatever they were read from. */
+export function captureHash(topology: PciTopology): string {
+  return hashText(bodyText(topology));
 }

@@ -13,13 +13,23 @@ export type { NumaNodes, PathClass } from "./advice/path-class.js";
 export { numaNodes, pathClass, pathClassWords } from "./advice/path-class.js";
 export type { ChangedPair, PairAnswer, WhatIf, WhatIfOptions } from "./advice/what-if.js";
 export { hasIommu, whatIf } from "./advice/what-if.js";
-export { CAPTURE_KIND, CAPTURE_SCHEMA_VERSION, parseCapture, toCapture } from "./capture.js";
+export {
+  CAPTURE_KIND,
+  CAPTURE_SCHEMA_VERSION,
+  captureHash,
+  parseCapture,
+  toCapture,
+} from "./capture.js";
 export type { ConfigBar, DecodedConfig, DecodeOptions } from "./config-space.js";
 export { decodeConfigSpace } from "./config-space.js";
 export type { InferredCpu } from "./cpu.js";
 export { cpuSupportsP2pdma, inferCpu } from "./cpu.js";
 export type { MapType, P2pdmaDecision, P2pdmaProvider, PathStep, ProviderBar } from "./decision.js";
 export { mapTypeCodes, TRUST_RISK } from "./decision.js";
+export type { Drift } from "./drift/drift.js";
+export { driftedPairs, driftOf } from "./drift/drift.js";
+export type { Fact, FactName, FactOptions } from "./drift/facts.js";
+export { factsOf, kindOfMachine } from "./drift/facts.js";
 export type { FleetOptions } from "./generate/fleet.js";
 export { ENDPOINTS_PER_ROOT, generateFleet } from "./generate/fleet.js";
 export type { ServerOptions } from "./generate/server.js";

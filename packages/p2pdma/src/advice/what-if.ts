@@ -71,6 +71,19 @@ export function whatIf(
   };
 }
 
+/**
+ * Ordered pairs whose answer differs between two machines. `members` and `sameMembers` list the same functions in the same order;
+ * the pairs carry the addresses of `after`.
+ */
+export function comparePairs(
+  before: P2pdma,
+  members: readonly FunctionRef[],
+  after: P2pdma,
+  sameMembers: readonly FunctionRef[],
+): readonly ChangedPair[] {
+  return changedPairs(matrix(before, members), matrix(after, sameMembers), before, after);
+}
+
 function changedPairs(
   was: PairMatrix,
   is: PairMatrix,
@@ -85,8 +98,8 @@ function changedPairs(
       const b = answerAt(is, row, column, mappings[1]);
       if (a.mapType === b.mapType && a.distance === b.distance && a.mapping === b.mapping) continue;
       changed.push({
-        provider: before.topology.at(was.members[row] ?? -1).address,
-        client: before.topology.at(was.members[column] ?? -1).address,
+        provider: after.topology.at(is.members[row] ?? -1).address,
+        client: after.topology.at(is.members[column] ?? -1).address,
         before: a,
         after: b,
       });
