@@ -68,7 +68,9 @@ export class DmaBuf implements Disposable {
   #vmaps: VmapCounter | undefined;
   #poller: Poller | undefined;
 
-  private constructor(options: ExportOptions) {
+  /** For kinds of buffers that add to this one; all else calls {@link DmaBuf.export}. @throws as it. */
+  protected constructor(options: ExportOptions) {
+    checkExport(options);
     this.ops = options.ops;
     this.size = options.size;
     this.label = options.name ?? options.ops.name;
@@ -81,6 +83,14 @@ export class DmaBuf implements Disposable {
     this.reservation =
       options.reservation ??
       new Reservation({ name: this.label, scheduler: this.#scheduler, events: options.events });
+    options.registry?.add(this);
+    this.events?.emit({
+      type: "export",
+      buffer: this.label,
+      inode: this.inode,
+      exporter: this.ops.name,
+      size: this.size,
+    });
   }
 
   /**
@@ -90,17 +100,7 @@ export class DmaBuf implements Disposable {
    *   below 2^63 (dma-buf R1).
    */
   static export(options: ExportOptions): DmaBuf {
-    checkExport(options);
-    const buffer = new DmaBuf(options);
-    options.registry?.add(buffer);
-    buffer.events?.emit({
-      type: "export",
-      buffer: buffer.label,
-      inode: buffer.inode,
-      exporter: buffer.ops.name,
-      size: buffer.size,
-    });
-    return buffer;
+    return new DmaBuf(options);
   }
 
   /** Attachments in the order they were made. */
