@@ -45,6 +45,11 @@ export type {
   StructValues,
 } from "./struct.js";
 export { struct } from "./struct.js";
+export { dmaBuf } from "./uapi/dma-buf.js";
+export { dmaHeap } from "./uapi/dma-heap.js";
 export { iommufd } from "./uapi/iommufd.js";
+export { iommufdTest } from "./uapi/iommufd-test.js";
+export { syncFile } from "./uapi/sync-file.js";
+export { udmabuf } from "./uapi/udmabuf.js";
 export { vfio } from "./uapi/vfio.js";
 export { vfioContainer } from "./uapi/vfio-container.js";
