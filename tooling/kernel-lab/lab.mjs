@@ -1,0 +1,110 @@
+/** `pnpm lab`: a real kernel in an emulated machine, and a test, a command or a shell inside it. docs/kernel-lab.md tells more. */
+import { existsSync } from "node:fs";
+import { relative, resolve } from "node:path";
+import { chooseAccel } from "./src/accel.mjs";
+import { parseArguments, usage } from "./src/arguments.mjs";
+import { boot } from "./src/boot.mjs";
+import { doctor } from "./src/doctor.mjs";
+import { commandJob, shellJob, testJob } from "./src/job.mjs";
+import { findKernel } from "./src/kernel.mjs";
+import { machineByName, machines } from "./src/machines.mjs";
+import { oracleModule } from "./src/oracle.mjs";
+import { root } from "./src/paths.mjs";
+import { installRequirements } from "./src/requirements.mjs";
+import { killChildren } from "./src/run.mjs";
+import { LabError, say } from "./src/say.mjs";
+import { verdict } from "./src/verdict.mjs";
+
+const caller = process.env.INIT_CWD ?? process.cwd();
+
+for (const [signal, number] of [
+  ["SIGINT", 2],
+  ["SIGTERM", 15],
+  ["SIGHUP", 1],
+]) {
+  process.on(signal, () => {
+    killChildren();
+    process.exit(128 + number);
+  });
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof LabError)) throw error;
+  say(error.message);
+  process.exitCode = error.exitCode;
+}
+
+async function main(words) {
+  const options = parseArguments(words);
+  switch (options.verb) {
+    case "help":
+      process.stdout.write(usage);
+      return 0;
+    case "machines":
+      for (const { name, about } of machines) process.stdout.write(`${name.padEnd(16)} ${about}\n`);
+      return 0;
+    case "doctor":
+      return doctor((line) => process.stdout.write(`${line}\n`));
+    default:
+      return start(options);
+  }
+}
+
+async function start(options) {
+  const machine = machineByName(options.machine);
+  const files = options.rest.map((file) => testFile(options, file));
+  const kernel = await findKernel({ refresh: options.refresh });
+  const oracle = await oracleModule(kernel);
+  if (options.verb === "build") {
+    process.stdout.write(`${kernel.image}\n`);
+    return 0;
+  }
+  installRequirements(["boot"]);
+  const accel = await chooseAccel(options.accel, kernel);
+  say(`booting ${machine.name} (Linux ${kernel.version}, ${accel}) ...`);
+  const started = Date.now();
+  const result = await boot({
+    machine,
+    kernel,
+    oracle,
+    accel,
+    script: script(options, machine, files),
+    interactive: options.verb === "shell",
+    timeoutSeconds: options.verb === "shell" ? 86_400 : options.timeoutSeconds,
+    cpus: options.cpus,
+    memoryMiB: options.memoryMiB,
+    onOutput: (chunk) => process.stdout.write(chunk),
+    onComplaint: (chunk) => process.stderr.write(chunk),
+    onConsole: (line) => {
+      if (options.showConsole) process.stderr.write(`| ${line}\n`);
+      if (line === "peerbar-lab: ready") {
+        say(`up after ${((Date.now() - started) / 1000).toFixed(1)} s`);
+      }
+    },
+  });
+  const { exitCode, lines } = verdict(result);
+  for (const line of lines) say(line);
+  say(`${result.seconds.toFixed(1)} s, exit ${exitCode}`);
+  return exitCode;
+}
+
+function script(options, machine, files) {
+  switch (options.verb) {
+    case "shell":
+      return shellJob(machine, caller);
+    case "run":
+      return commandJob(machine, options.rest, caller);
+    default:
+      return testJob(machine, files.length > 0 ? files : ["tooling/kernel-lab/lab"]);
+  }
+}
+
+/** A test file as the machine names it: it sees the same tree under the same path. */
+function testFile(options, file) {
+  if (options.verb !== "test") return file;
+  const path = resolve(caller, file);
+  if (!existsSync(path)) throw new LabError(`${file} does not exist`, 2);
+  return relative(root, path);
+}
