@@ -191,7 +191,11 @@ describe("defects are reported by name", () => {
 });
 
 /** Cases that break the contract themselves, to see it refused. */
-const provoking = ["unmap/foreign-table-refused", "map/without-the-lock-refused"];
+const provoking = [
+  "unmap/foreign-table-refused",
+  "map/without-the-lock-refused",
+  "buffer/invalidate-needs-the-lock",
+];
 
 describe("right implementations are silent", () => {
   it("the reference exporter, through its whole suite", async () => {

@@ -11,6 +11,14 @@ import { wrongBackends } from "./wrong/backends.js";
 import { wrongExporters } from "./wrong/exporters.js";
 import { wrongImporters } from "./wrong/importers.js";
 
+/** Wrong in one thing that two cases ask for. */
+const also: Readonly<Record<string, readonly string[]>> = {
+  "map/without-the-lock-refused": ["buffer/invalidate-needs-the-lock"],
+  "revoke/waits-for-fences-of-every-usage": ["buffer/cpu-access-waits-at-its-begin"],
+  "release/once-after-the-last-reference": ["export/failed-fd-releases-once"],
+  "restore/dynamic-importer-works-again": ["restore/scattered-after-a-move"],
+};
+
 /** Every case has an implementation that is wrong in just that, and is the one case that fails on it. */
 function caughtByTheirCase<F, C extends string>(
   name: string,
@@ -25,7 +33,7 @@ function caughtByTheirCase<F, C extends string>(
       it(`${id} fails, and nothing else`, async () => {
         const report = await runSuite(cases, subject);
         const failed = report.cases.filter(({ status }) => status === "failed");
-        expect(failed.map((one) => one.id)).toEqual([id]);
+        expect(failed.map((one) => one.id).sort()).toEqual([id, ...(also[id] ?? [])].sort());
       });
     }
   });

@@ -1,4 +1,5 @@
 import type { ConformanceCase } from "../case.js";
+import { attributeCases } from "./attribute-cases.js";
 import { dmaCases } from "./dma-cases.js";
 import type { BackendCapability, BackendFixture } from "./fixture.js";
 import { spaceCases } from "./space-cases.js";
@@ -7,4 +8,5 @@ import { spaceCases } from "./space-cases.js";
 export const backendCases: readonly ConformanceCase<BackendFixture, BackendCapability>[] = [
   ...spaceCases,
   ...dmaCases,
+  ...attributeCases,
 ];

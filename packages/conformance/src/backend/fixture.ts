@@ -1,4 +1,11 @@
-import type { IommuBackend, IommuClient, IommuPort, PhysRange } from "@peerbar/core";
+import type {
+  IommuBackend,
+  IommuClient,
+  IommuDomain,
+  IommuPort,
+  Iova,
+  PhysRange,
+} from "@peerbar/core";
 import type { Subject } from "../case.js";
 
 /**
@@ -11,8 +18,17 @@ import type { Subject } from "../case.js";
  * | `translating` | devices that no address space has are translated too: the DMA API hands out IOVAs |
  * | `direct` | such devices reach memory by physical address: the DMA API hands out bus addresses |
  * | `faults` | the fixture counts recorded faults |
+ * | `attributes` | the fixture tells what a domain's entry says of the memory: `attributes` |
+ * | `cpu-accesses` | the fixture counts what the CPU does to the memory: `cpuAccesses` |
  */
-export type BackendCapability = "phys" | "ports" | "translating" | "direct" | "faults";
+export type BackendCapability =
+  | "phys"
+  | "ports"
+  | "translating"
+  | "direct"
+  | "faults"
+  | "attributes"
+  | "cpu-accesses";
 
 /** One IOMMU without devices. Lengths are bytes. */
 export interface BackendFixture {
@@ -25,6 +41,10 @@ export interface BackendFixture {
   faults?(): number;
   /** Waits until lazily freed IOVAs and stale translations are gone. Absent: unmaps are strict. */
   flush?(): void | Promise<void>;
+  /** How the page at `address` is marked in that domain: device memory, or ordinary and cached; undefined for a hole. */
+  attributes?(domain: IommuDomain, address: Iova): "mmio" | "cached" | undefined;
+  /** Reads, writes and cache maintenance of the CPU on memory that was handed out, so far. */
+  cpuAccesses?(): number;
 }
 
 /** A backend under test. */

@@ -1,4 +1,4 @@
-import type { DmaBuf, DmaDevice } from "@peerbar/core";
+import type { DmaBuf, DmaDevice, FdTable, Slice } from "@peerbar/core";
 import type { Subject } from "../case.js";
 
 /**
@@ -18,6 +18,16 @@ import type { Subject } from "../case.js";
  * | `bytes` | the fixture reads the memory: `read`, and the device has an engine |
  * | `unreachable` | the fixture has a device that cannot be mapped for |
  * | `live` | the fixture counts the exporter's live buffers |
+ * | `fd` | exports behind a descriptor: `exportFd` |
+ * | `ranges` | exports chosen parts of one region: `exportRanges`, `regionSize` |
+ * | `forbidden` | the fixture has memory that must not be exported: `exportForbidden` |
+ * | `mmap` | the CPU can map buffers |
+ * | `large` | `export` takes 12 GiB |
+ * | `lazy-iova` | takes IOVA space at map, not at attach |
+ * | `reroute` | the way between device and memory can change: `reroute` |
+ * | `close` | goes away for good: `close` |
+ * | `reset` | resets, which restores only where the memory is on: `reset` |
+ * | `low-power` | sleeps on request: `lowPower` |
  */
 export type ExporterCapability =
   | "sgt"
@@ -31,7 +41,17 @@ export type ExporterCapability =
   | "pin"
   | "bytes"
   | "unreachable"
-  | "live";
+  | "live"
+  | "fd"
+  | "ranges"
+  | "forbidden"
+  | "mmap"
+  | "large"
+  | "lazy-iova"
+  | "reroute"
+  | "close"
+  | "reset"
+  | "low-power";
 
 /** One exporter, ready to share memory. Lengths are bytes. */
 export interface ExporterFixture {
@@ -51,6 +71,22 @@ export interface ExporterFixture {
   live?(): number;
   /** Pins the exporter counts, over all buffers. */
   pins?(): number;
+  /** Exports fresh memory behind a descriptor of the table, which owns the only reference. */
+  exportFd?(fds: FdTable, size: bigint): number | Promise<number>;
+  /** Exports these parts of one region of {@link regionSize} bytes. */
+  exportRanges?(ranges: readonly Slice[]): DmaBuf | Promise<DmaBuf>;
+  /** Bytes; at least 2^44, so that some repetitions reach 2^63. */
+  readonly regionSize?: bigint;
+  /** Tries to export memory that another driver owns, or that nobody may map. */
+  exportForbidden?(): DmaBuf | Promise<DmaBuf>;
+  /** Changes whether p2pdma sees a way between {@link device} and the memory. */
+  reroute?(reachable: boolean): void;
+  /** The exporting device is closed: what it exported is dead for good. */
+  close?(): Promise<void>;
+  /** A reset; memory that `revoke` took stays taken. */
+  reset?(): Promise<void>;
+  /** Enters or leaves low power. */
+  lowPower?(engaged: boolean): Promise<void>;
 }
 
 /** An exporter under test. */

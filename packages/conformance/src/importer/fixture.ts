@@ -16,6 +16,9 @@ import type { PhysicalMemory } from "../reference/physical-memory.js";
  * | `dma` | the fixture moves bytes: `write` |
  * | `multi-range` | takes buffers of several separate ranges |
  * | `kernel-fences` | waits for KERNEL fences before it uses a mapping |
+ * | `cpu-pages` | has a way to ask for CPU pages of an import, which must be refused: `pages` |
+ * | `keys` | gives remote keys to imports: `key`, and `write` works by key |
+ * | `rereg` | changes an import in place: `rereg` |
  */
 export type ImporterCapability =
   | "sgt"
@@ -26,7 +29,10 @@ export type ImporterCapability =
   | "pins"
   | "dma"
   | "multi-range"
-  | "kernel-fences";
+  | "kernel-fences"
+  | "cpu-pages"
+  | "keys"
+  | "rereg";
 
 /** One buffer in the importer's hands. */
 export interface ImportedBuffer {
@@ -34,6 +40,12 @@ export interface ImportedBuffer {
   close(): void | Promise<void>;
   /** The importing device writes at `offset` bytes of the imported slice. True where the device saw success. */
   write?(offset: bigint, bytes: Uint8Array): Promise<boolean>;
+  /** Asks for the pages as the CPU sees them, as an in-kernel user would. Throws: a dma-buf has none to give. */
+  pages?(): unknown;
+  /** By which others name this import; taken until it is closed. */
+  readonly key?: number;
+  /** Changes the import's rights in place, or, with `memory`, what it shows: the whole of that buffer. */
+  rereg?(memory?: DmaBuf): Promise<void>;
 }
 
 /** One importer, ready to import buffers of the suite's own exporter. */

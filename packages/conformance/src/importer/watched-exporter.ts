@@ -1,14 +1,19 @@
-import type {
-  Attachment,
-  DmaBuf,
-  DmaBufError,
-  DmaDirection,
-  Held,
-  InterconnectName,
-  Interconnects,
-  OpenInterconnectName,
-  PhysRange,
+import {
+  type Attachment,
+  busAddr,
+  type DmaAddr,
+  type DmaBuf,
+  type DmaBufError,
+  type DmaDirection,
+  type Held,
+  type InterconnectName,
+  type Interconnects,
+  type OpenInterconnectName,
+  PAGE_BYTES,
+  type PhysRange,
+  physAddr,
   ScatterTable,
+  toPfn,
 } from "@peerbar/core";
 import { MemoryBuffer, MemoryExporter } from "../reference/memory-exporter.js";
 import type { PhysicalMemory } from "../reference/physical-memory.js";
@@ -29,6 +34,8 @@ export class WatchedExporter extends MemoryExporter {
   mapped = 0;
   /** Pins not undone. */
   pinned = 0;
+  /** Maps page by page, each page at an address of its own: what a table looks like after an unlucky move. */
+  scattered = false;
   /** Refuses importers that cannot be revoked. */
   revocableOnly = false;
   readonly #failures = new Map<FailingStep, DmaBufError>();
@@ -65,6 +72,8 @@ export class WatchedExporter extends MemoryExporter {
 
 class WatchedBuffer extends MemoryBuffer {
   readonly #exporter: WatchedExporter;
+  /** What undoes each table that was mapped page by page. */
+  readonly #scattered = new Map<ScatterTable, () => void>();
 
   constructor(
     exporter: WatchedExporter,
@@ -92,7 +101,9 @@ class WatchedBuffer extends MemoryBuffer {
 
   override map(attachment: Attachment, direction: DmaDirection, held: Held): ScatterTable {
     this.#exporter.throwIfFailing("map");
-    const table = super.map(attachment, direction, held);
+    const table = this.#exporter.scattered
+      ? this.#mapScattered(attachment, direction)
+      : super.map(attachment, direction, held);
     this.#exporter.mapped += 1;
     this.#exporter.handedOut += 1;
     return table;
@@ -104,8 +115,32 @@ class WatchedBuffer extends MemoryBuffer {
     direction: DmaDirection,
     held: Held,
   ): void {
-    super.unmap(attachment, table, direction, held);
+    const undo = this.#scattered.get(table);
+    this.#scattered.delete(table);
+    if (undo === undefined) super.unmap(attachment, table, direction, held);
+    else undo();
     this.#exporter.mapped -= 1;
+  }
+
+  /** Each page has an IOVA of its own; handed out from the top down they do not lie in order. */
+  #mapScattered({ device }: Attachment, direction: DmaDirection): ScatterTable {
+    const pages = this.ranges.flatMap(({ start, length }) =>
+      Array.from({ length: toPfn(length) }, (_, i) => ({
+        start: physAddr(start + BigInt(i) * PAGE_BYTES),
+        length: PAGE_BYTES,
+      })),
+    );
+    const { dma } = device;
+    const addresses: DmaAddr[] = pages.map(
+      (page) => dma?.mapPhys(page, direction) ?? busAddr(page.start),
+    );
+    const space = dma?.space ?? "bus";
+    const spans = addresses.map((address) => ({ pfn: toPfn(address), pages: 1 }));
+    const table = ScatterTable.fromSpans(space, spans);
+    this.#scattered.set(table, () => {
+      for (const address of addresses) dma?.unmapPhys(address, PAGE_BYTES, direction);
+    });
+    return table;
   }
 
   override open<N extends OpenInterconnectName>(

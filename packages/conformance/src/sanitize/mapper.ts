@@ -90,15 +90,16 @@ export class WatchedMapper implements DmaMapper {
   mapPhys(range: PhysRange, direction: DmaDirection): DmaAddr {
     const address = this.#inner.mapPhys(range, direction);
     this.#note(`map ${hex(range.length)} bytes at ${hex(address)}`);
-    this.#mapped.add(address, range.length);
+    this.#mapped.add(address, range.length, direction);
     return address;
   }
 
   unmapPhys(address: DmaAddr, length: bigint, direction: DmaDirection): void {
     this.#note(`unmap ${hex(length)} bytes at ${hex(address)}`);
-    if (this.#expectMapped(address, length)) this.#expectUnused(address, length, "unmap");
+    if (this.#expectMapped(address, length, direction))
+      this.#expectUnused(address, length, "unmap");
     this.#inner.unmapPhys(address, length, direction);
-    this.#mapped.remove(address, length);
+    this.#mapped.remove(address, length, direction);
   }
 
   /** Bytes never synced in the reservations that these entries begin in. */
@@ -155,13 +156,17 @@ export class WatchedMapper implements DmaMapper {
     this.#report("iova-freed-in-use", message);
   }
 
-  #expectMapped(address: DmaAddr, length: bigint): boolean {
-    const mapped = this.#mapped.lengthAt(address, length);
-    if (mapped === length) return true;
+  /** Address, length and direction as mapped (dma-buf R25, known-bugs B57). */
+  #expectMapped(address: DmaAddr, length: bigint, direction: DmaDirection): boolean {
+    const mapped = this.#mapped.at(address, length, direction);
+    if (mapped?.length === length && mapped.direction === direction) return true;
     if (mapped === undefined) {
       this.#report("unmap-never-mapped", `nothing is mapped at ${hex(address)}`);
     } else {
-      const message = `mapped ${hex(mapped)} bytes at ${hex(address)}, unmapped ${hex(length)}`;
+      const message =
+        mapped.length === length
+          ? `mapped ${mapped.direction} at ${hex(address)}, unmapped ${direction}`
+          : `mapped ${hex(mapped.length)} bytes at ${hex(address)}, unmapped ${hex(length)}`;
       this.#report("unmap-mismatch", message);
     }
     return false;

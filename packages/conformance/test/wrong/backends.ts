@@ -13,6 +13,7 @@ import {
   type MapRequest,
   type PhysRange,
 } from "@peerbar/core";
+import { cleansMmio, forgetsMmio } from "./more-backends.js";
 
 type Patch<T> = (right: T) => Partial<T>;
 type PhysMap = (ranges: readonly PhysRange[], request: MapRequest) => IommuMapping;
@@ -355,6 +356,8 @@ export const wrongBackends: Readonly<Record<string, BackendSubject>> = {
   }),
   "dma/map-phys": wrong({ dma: () => ({ unmapPhys: () => undefined }) }),
   "dma/direct": directThatOffersIovas(),
+  "space/mmio-in-every-domain": forgetsMmio,
+  "dma/cpu-stays-away-from-mmio": cleansMmio,
   "dma/faults-are-recorded-not-thrown": wrong({
     port: (port, iommu) => ({
       translate: (pfn, maxPages, write, out) => {

@@ -17,6 +17,13 @@ import {
   type Slice,
 } from "@peerbar/core";
 import { simpleImporterSubject } from "../fixtures/importers.js";
+import {
+  freesTheKey,
+  givesCpuPages,
+  releasesUnderTheLock,
+  revivesByRereg,
+  stalePageSize,
+} from "./more-importers.js";
 
 type ImportClass = new (...args: ConstructorParameters<typeof SimpleImport>) => SimpleImport;
 
@@ -325,4 +332,9 @@ export const wrongImporters: Readonly<Record<string, ImporterSubject>> = {
   "restore/final-importer-stays-dead": over(RisesAgain, "pinned"),
   "race/revoke-during-import": over(RenamesLostRace),
   "race/revoke-during-close": over(LooksBeforeTheLock),
+  "import/no-cpu-pages": givesCpuPages,
+  "invalidate/key-stays-taken": freesTheKey,
+  "rereg/does-not-revive": revivesByRereg,
+  "rereg/takes-other-memory": releasesUnderTheLock,
+  "restore/scattered-after-a-move": stalePageSize,
 };
