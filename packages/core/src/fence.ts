@@ -146,7 +146,15 @@ export class DeviceFence implements Fence {
   /** As {@link Fence.onSignal}. */
   onSignal(callback: () => void): () => void {
     this.#watch?.touch(false);
-    if (!this.#signaled) return this.#callbacks.add(callback);
+    if (!this.#signaled) {
+      const takeBack = this.#callbacks.add(callback);
+      const watch = this.#watch;
+      if (watch === undefined) return takeBack;
+      return () => {
+        watch.touch(true);
+        takeBack();
+      };
+    }
     callback();
     return nothing;
   }

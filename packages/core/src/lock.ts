@@ -156,7 +156,10 @@ export class Lock<G extends LockGuard = LockGuard> {
       };
       this.#queue ??= new Set();
       this.#queue.add(turn);
-      return () => this.#queue?.delete(turn);
+      return () => {
+        watch?.touch(true);
+        this.#queue?.delete(turn);
+      };
     });
     if (guard === undefined) throw new Error("lock: woken without the lock");
     return guard;
@@ -172,7 +175,7 @@ export class Lock<G extends LockGuard = LockGuard> {
     this.#holder = guard;
     this.#stamp = stamp;
     const watch = this.#watch;
-    if (watch !== undefined) watch.taken(asker ?? watch.attempt(stamp === undefined));
+    if (watch !== undefined) watch.taken(asker ?? watch.attempt(stamp === undefined), sync);
     return guard;
   }
 

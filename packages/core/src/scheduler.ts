@@ -34,8 +34,8 @@ export interface LockWatch extends ObjectWatch {
   attempt(ordered: boolean): unknown;
   /** The asker waits in line; its {@link Scheduler.park} comes next. */
   queued(): void;
-  /** The lock is that asker's now. After a hand-over another task runs. */
-  taken(asker: unknown): void;
+  /** The lock is that asker's now. `sync` for one that promised not to yield; after a hand-over another task runs. */
+  taken(asker: unknown, sync: boolean): void;
   /** The holder lets go. */
   released(): void;
   /** A free lock was taken by one who may wait: others may run now, and find it held. */

@@ -54,12 +54,15 @@ export async function waitFor(
   const waiter = scheduler.park(point);
   let decided = false;
   const unsubscribe = subscribe(() => {
-    if (decided) return;
     decided = true;
     waiter.wake();
   });
   const giveUp = (error: () => DmaBufError): void => {
-    if (decided) return;
+    if (decided) {
+      // Changes nothing, but an explorer learns that the order of the two matters.
+      waiter.wake();
+      return;
+    }
     decided = true;
     unsubscribe();
     waiter.fail(error());

@@ -1,0 +1,42 @@
+/** What an exploration can find. */
+export type FailureKind =
+  /** An actor threw or rejected: an assertion of its own, or an error it did not expect. */
+  | "actor-failed"
+  /** What was registered with `check` threw, after all actors had ended. */
+  | "check-failed"
+  /** `fail` was called: the scenario's own reports, and those of its sanitizer. */
+  | "reported"
+  /** Tasks wait for each other's locks in a circle. */
+  | "deadlock"
+  /** Somebody waits and nobody is left to wake them. */
+  | "lost-wakeup"
+  /** An actor waits for a promise that no scheduler knows: a timer of the host, input, or one that nobody settles. */
+  | "foreign-wait"
+  /** More steps than the bound allows. */
+  | "livelock"
+  /** A promise rejected and nobody looked. */
+  | "unhandled-rejection"
+  /** Two lock classes are taken in both orders, deadlock or not. */
+  | "lock-order";
+
+/** One thing found, and how to see it again. */
+export interface Failure {
+  readonly kind: FailureKind;
+  /** One line. */
+  readonly message: string;
+  /** Whose step showed it; undefined for what concerns all. */
+  readonly actor?: string | undefined;
+  /** More lines: the cycle of waits, a stack, a sanitizer's history. */
+  readonly detail?: string | undefined;
+  /** Give it to `replay`. Empty is the default order. */
+  readonly schedule: string;
+  /** For `lock-order`: the schedule that showed the other order. */
+  readonly otherSchedule?: string | undefined;
+  /** Steps that ran, one a line: who, and from where. */
+  readonly trace: readonly string[];
+}
+
+/** A scenario that cannot be explored: it is no scenario, or does not do the same thing twice. Not a finding about the model. */
+export class ScenarioError extends Error {
+  override readonly name = "ScenarioError";
+}
