@@ -191,6 +191,42 @@ export const verbs: readonly Verb[] = [
     run: async (io, options) => (await import("./commands/what-if.js")).whatIf(io, options),
   },
   {
+    name: "report",
+    summary: "one page for a browser: tree, matrix, any pair explained, what-if; no network needed",
+    details: [
+      "The page computes its answers itself, with the code of this tool: choose another pair, switch ACS bits, the IOMMU or trust, and look. It is one file that can be mailed or kept; it holds what `capture` writes, and so no serial numbers.",
+    ],
+    options: [
+      file,
+      cpu,
+      {
+        flags: "-o, --output <file>",
+        description: "write there, whole or not at all; stdout by default",
+        completes: "file",
+      },
+      {
+        flags: "--provider <bdf>",
+        description: "with --client: the pair that the page opens with",
+        completes: "function",
+      },
+      {
+        flags: "--client <bdf>",
+        description: "with --provider: the pair that the page opens with",
+        completes: "function",
+      },
+      { flags: "--json", description: "say what was written as one JSON object; needs -o" },
+    ],
+    examples: [
+      ["sudo peerbar report -o report.html", "this machine"],
+      ["report -F server.txt -o report.html", "a captured one"],
+      [
+        "report -F server.txt --provider 1b:00.0 --client mlx5_0 -o pair.html",
+        "and begin with that pair",
+      ],
+    ],
+    run: async (io, options) => (await import("./commands/report.js")).report(io, options),
+  },
+  {
     name: "capture",
     summary: "writes down this machine for -F: topology, ACS, links, groups; no serial numbers",
     details: [
