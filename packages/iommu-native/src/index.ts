@@ -1,0 +1,13 @@
+export { allocFromHeap, dmaHeaps } from "./buffers/dma-heap.js";
+export type { NativeDmaBufOptions } from "./buffers/native-dma-buf.js";
+export { NativeDmaBuf } from "./buffers/native-dma-buf.js";
+export { NativeSyncFile } from "./buffers/native-sync-file.js";
+export type { MemoryBufferOptions } from "./buffers/udmabuf.js";
+export { createUdmabuf } from "./buffers/udmabuf.js";
+export { NativeFunction } from "./host/native-function.js";
+export type { NativeHostOptions, VfioApi } from "./host/native-host.js";
+export { NativeHost } from "./host/native-host.js";
+export { NativeIommu } from "./iommufd/native-iommu.js";
+export type { Recovery, TakeOptions } from "./sysfs/binding.js";
+export { NativeVfioDevice } from "./vfio/native-vfio-device.js";
+export type { VfioRegion } from "./vfio/regions.js";

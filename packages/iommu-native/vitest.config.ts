@@ -1,0 +1,3 @@
+import { project } from "@peerbar/vitest-config";
+
+export default project("iommu-native");
