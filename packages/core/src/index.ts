@@ -1,3 +1,5 @@
+// The declarations name Disposable: users whose `lib` has none get it with them.
+/// <reference lib="esnext.disposable" preserve="true" />
 export { AcquireContext } from "./acquire-context.js";
 export type { BusAddr, DmaAddr, Iova, PhysAddr, PhysRange, Slice } from "./address.js";
 export {
