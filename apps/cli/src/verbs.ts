@@ -69,6 +69,11 @@ export const verbs: readonly Verb[] = [
         completes: ["0", "1", "2", "3", "4", "5"],
       },
       { flags: "--range <offset+length>", description: "which part of it, such as 0+2M" },
+      {
+        flags: "--report <file>",
+        description: "also a page with every event in order, and a Perfetto trace beside it",
+        completes: "file",
+      },
       json,
     ],
     examples: [

@@ -19,6 +19,7 @@ import type { Io } from "../io.js";
 import { sourceJson } from "../json.js";
 import { pairJson } from "../pair-json.js";
 import { parseRange } from "../quantity.js";
+import { EpisodeRecorder, writeEpisode } from "../report/episode.js";
 import { readShipped, readSubject } from "../source.js";
 import { makeStyle } from "../style.js";
 
@@ -29,6 +30,7 @@ export interface DemoOptions {
   readonly client?: string | undefined;
   readonly bar?: string | undefined;
   readonly range?: string | undefined;
+  readonly report?: string | undefined;
   readonly json?: boolean | undefined;
 }
 
@@ -36,6 +38,7 @@ export interface DemoOptions {
 export async function demo(io: Io, options: DemoOptions): Promise<ExitCode> {
   const style = makeStyle(io.color);
   const told = new Timeline(options.json === true ? undefined : io, style);
+  const recorder = options.report === undefined ? undefined : new EpisodeRecorder(told);
   const subject =
     options.file === undefined ? await readShipped(options) : await readSubject(options);
   const p2pdma = new P2pdma(subject.topology, { cpu: subject.cpu });
@@ -44,8 +47,11 @@ export async function demo(io: Io, options: DemoOptions): Promise<ExitCode> {
   let failed: string | undefined;
   try {
     introduce(told, subject);
+    if (!("bar" in cast) && options.report !== undefined) {
+      io.err("peerbar: demo: no --report is written: no pair can share, so nothing runs\n");
+    }
     if (!("bar" in cast)) return refuse(io, options, told, subject, cast);
-    await tell(told, subject, p2pdma, cast, range);
+    await tell(told, subject, p2pdma, cast, range, recorder);
   } catch (error) {
     if (!(error instanceof DemoFailed)) throw error;
     failed = error.message;
@@ -56,6 +62,14 @@ export async function demo(io: Io, options: DemoOptions): Promise<ExitCode> {
       : `failed at ${failed}`;
   if (options.json === true) writeJson(io, subject, told, failed === undefined, done, cast);
   else io.out(`\n${failed === undefined ? style.good("done:") : style.bad("demo:")} ${done}\n`);
+  if (options.report !== undefined && recorder !== undefined && "bar" in cast) {
+    const { provider, client } = cast;
+    const pair = { provider: provider.address, client: client.address };
+    const title = `peerbar demo on ${subject.topology.source.name}`;
+    const episode = recorder.episode(title, done, failed === undefined);
+    const files = await writeEpisode(options.report, subject, pair, episode, recorder.trace);
+    if (options.json !== true) io.out(`report: ${files.page}\ntrace:  ${files.trace}\n`);
+  }
   return failed === undefined ? exit.ok : exit.no;
 }
 
@@ -75,11 +89,12 @@ async function tell(
   p2pdma: P2pdma,
   cast: Cast,
   range: Slice | undefined,
+  recorder: EpisodeRecorder | undefined,
 ): Promise<void> {
   decide(told, cast);
   // What the story assumes is taken as a fact from here on, by the decision and by the machine alike.
   for (const address of cast.assumed) p2pdma.setAcs(address, { state: "none" });
-  const scene = setScene(subject.topology, p2pdma, cast, range);
+  const scene = setScene(subject.topology, p2pdma, cast, range, recorder);
   sayNotes(told, scene, cast);
   const exported = await exportBar(scene, told);
   const iommufd = await importIntoIommufd(scene, told, exported.buffer);

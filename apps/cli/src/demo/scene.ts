@@ -1,4 +1,5 @@
 import {
+  combineSinks,
   type DmaBufEvent,
   type EventSink,
   hex,
@@ -36,20 +37,26 @@ export interface Scene {
   readonly scheduler: Scheduler;
 }
 
-/** Builds the machine of a topology, IOMMU on, and puts the rooms together: nobody else does. */
+/**
+ * Builds the machine of a topology, IOMMU on, and puts the rooms together: nobody else does.
+ *
+ * @param listener - hears every event besides the scene's own list
+ */
 export function setScene(
   topology: PciTopology,
   p2pdma: P2pdma,
   cast: Cast,
   range: Slice | undefined,
+  listener?: EventSink,
 ): Scene {
   const scheduler = new MicrotaskScheduler();
   const events: DmaBufEvent[] = [];
-  const sink: EventSink = {
+  const keep: EventSink = {
     emit: (event) => {
       events.push(event);
     },
   };
+  const sink = listener === undefined ? keep : combineSinks(keep, listener);
   const iommu = new MockIommu({ mode: "dma", scheduler, events: sink });
   const machine = Machine.from(topology, { iommu, scheduler, events: sink });
   const provider = machine.function(cast.provider.address);

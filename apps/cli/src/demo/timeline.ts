@@ -13,6 +13,15 @@ export interface Step {
   readonly title: string;
   readonly facts: Record<string, unknown>;
   readonly checks: readonly Check[];
+  /** Lines of the story, as printed. */
+  readonly lines: readonly string[];
+}
+
+interface OpenStep {
+  readonly title: string;
+  readonly facts: Record<string, unknown>;
+  readonly checks: Check[];
+  readonly lines: string[];
 }
 
 /** A step found something else than it should: the demo ends and says which. */
@@ -24,7 +33,9 @@ export class DemoFailed extends Error {
 export class Timeline {
   readonly #io: Io | undefined;
   readonly #style: Style;
-  readonly #steps: { title: string; facts: Record<string, unknown>; checks: Check[] }[] = [];
+  readonly #steps: OpenStep[] = [];
+  /** Told of each step that begins. */
+  onStep: (() => void) | undefined;
 
   /** @param io - Where to tell it; undefined keeps quiet. */
   constructor(io: Io | undefined, style: Style) {
@@ -42,14 +53,17 @@ export class Timeline {
 
   /** Begins a step. */
   step(title: string): void {
-    this.#steps.push({ title, facts: {}, checks: [] });
+    this.#steps.push({ title, facts: {}, checks: [], lines: [] });
+    this.onStep?.();
     const { bold, dim } = this.#style;
     this.#print(`\n${dim(`${String(this.#steps.length)}.`)} ${bold(title)}`);
   }
 
   /** A line of the story; `facts` go to the JSON only. */
   say(text: string, facts: Readonly<Record<string, unknown>> = {}): void {
-    Object.assign(this.#current().facts, facts);
+    const step = this.#current();
+    Object.assign(step.facts, facts);
+    step.lines.push(text);
     this.#print(`   ${text}`);
   }
 
@@ -63,7 +77,7 @@ export class Timeline {
     if (!ok) throw new DemoFailed(`step ${String(this.#steps.length)}, ${step.title}: ${what}`);
   }
 
-  #current(): { title: string; facts: Record<string, unknown>; checks: Check[] } {
+  #current(): OpenStep {
     const step = this.#steps.at(-1);
     if (step === undefined) throw new Error("a timeline begins with a step");
     return step;
