@@ -13,3 +13,6 @@ export const cpuKinds = [
 /** Shells that completion is written for. */
 export const shells = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof shells)[number];
+
+/** What `peerbar new` has templates for. */
+export const roles = ["importer", "exporter", "backend"] as const;

@@ -1,5 +1,5 @@
 import { classNames } from "@peerbar/words";
-import { cpuKinds, shells } from "./kinds.js";
+import { cpuKinds, roles, shells } from "./kinds.js";
 import type { ArgumentSpec, OptionSpec, Verb } from "./verb.js";
 
 const file: OptionSpec = {
@@ -286,6 +286,30 @@ export const verbs: readonly Verb[] = [
     ],
     run: async (io, options, [module = ""]) =>
       (await import("./commands/check.js")).check(io, options, module),
+  },
+  {
+    name: "new",
+    summary: "makes a project for an importer, exporter or backend whose tests pass at once",
+    details: [
+      "TypeScript, with the conformance suite of its role among its tests. The folder is the last part of the name, in the working directory; it must be empty or not there yet. Nothing is installed.",
+    ],
+    arguments: [
+      { name: "<role>", description: roles.join(", "), completes: roles },
+      { name: "<name>", description: "of the package: my-importer, @me/my-importer" },
+    ],
+    options: [
+      {
+        flags: "--directory <path>",
+        description: "where to put it, instead of the name's last part",
+        completes: "directory",
+      },
+    ],
+    examples: [
+      ["new importer my-importer", "then: cd my-importer, npm install, npm test"],
+      ["new backend @me/iommu --directory backend", "a scoped name, in a folder of another"],
+    ],
+    run: async (io, options, [role = "", name = ""]) =>
+      (await import("./new.js")).newProject(io, options, role, name),
   },
   {
     name: "completion",
