@@ -4,8 +4,8 @@ const { EPERM, ENOENT, EACCES, ENODEV, ENXIO, ENOTTY, EMFILE, ENOMEM, EBADF, EBU
   constants.errno;
 
 interface Node {
-  /** The path begins with it. */
-  readonly prefix: string;
+  /** The path has it. */
+  readonly part: string;
   /** What to do when it is not there. */
   readonly missing: string;
 }
@@ -13,28 +13,28 @@ interface Node {
 /** Device nodes and what makes them; the first that fits. */
 const nodes: readonly Node[] = [
   {
-    prefix: "/dev/iommu",
+    part: "/iommu",
     missing: "modprobe iommufd; without the module the kernel lacks CONFIG_IOMMUFD",
   },
   {
-    prefix: "/dev/vfio/devices/",
+    part: "/vfio/devices",
     missing:
       "bind the device to vfio-pci; if it is bound, the kernel lacks CONFIG_VFIO_DEVICE_CDEV: use its group",
   },
   {
-    prefix: "/dev/vfio",
+    part: "/vfio/",
     missing: "modprobe vfio-pci, and bind the device to it; the kernel needs an IOMMU turned on",
   },
   {
-    prefix: "/dev/udmabuf",
+    part: "/udmabuf",
     missing: "modprobe udmabuf; without the module the kernel lacks CONFIG_UDMABUF",
   },
   {
-    prefix: "/dev/dma_heap",
+    part: "/dma_heap",
     missing: "modprobe system_heap; without the module the kernel lacks CONFIG_DMABUF_HEAPS_SYSTEM",
   },
   {
-    prefix: "/dev/infiniband",
+    part: "/infiniband",
     missing: "modprobe ib_uverbs, and the driver of the RDMA device",
   },
 ];
@@ -46,7 +46,7 @@ export function hintFor(syscall: string, errno: number, what: string): string | 
     case ENODEV:
     case ENXIO:
       return syscall === "openat"
-        ? nodes.find(({ prefix }) => what.startsWith(prefix))?.missing
+        ? nodes.find(({ part }) => what.includes(part))?.missing
         : undefined;
     case EACCES:
     case EPERM:

@@ -32,8 +32,11 @@ export type { MapOptions, Mapping } from "./memory.js";
 export { addressOf, MAX_MAPPING_BYTES, mmap, mmapAnonymous } from "./memory.js";
 export type { OpenFd } from "./open-fds.js";
 export { adoptFd, describeFd, openFds } from "./open-fds.js";
+export { platformProblem } from "./platform.js";
 export type { PollRequest } from "./poll.js";
 export { POLLERR, POLLHUP, POLLNVAL, poll, pollAsync } from "./poll.js";
+export type { EntryPoint, Probe } from "./probe.js";
+export { probe } from "./probe.js";
 export type { Request, StructRequest } from "./request.js";
 export { plain, request } from "./request.js";
 export type {

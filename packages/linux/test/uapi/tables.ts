@@ -17,7 +17,7 @@ interface Table {
   readonly entries: Readonly<Record<string, number | Request | Struct>>;
 }
 
-export const tables: readonly Table[] = [
+const tables: readonly Table[] = [
   { header: "linux/iommufd.h", entries: iommufd },
   { header: "linux/vfio.h", entries: vfio },
   { header: "linux/vfio.h", entries: vfioContainer },
