@@ -7,19 +7,19 @@ export class CannotTell extends DmaBufError {
   override readonly name: string = "CannotTell";
 }
 
-/** The one line a user gets: errno name, cause, next step. */
-function failureLine(error: unknown): string {
+/** What a user is told, on one line: errno name, cause, next step. */
+export function failureText(error: unknown): string {
   if (isDmaBufError(error)) {
     const next = error.hint === undefined ? "" : `; ${error.hint}`;
-    return `peerbar: ${oneLine(`${error.code}: ${error.syscall}: ${error.reason}${next}`)}`;
+    return oneLine(`${error.code}: ${error.syscall}: ${error.reason}${next}`);
   }
   const message = error instanceof Error ? error.message : String(error);
-  return `peerbar: internal error: ${oneLine(message)}; run again with --debug for the stack, and report it`;
+  return `internal error: ${oneLine(message)}; run again with --debug for the stack, and report it`;
 }
 
 /** Prints the line (and the stack with `--debug`) and tells the exit code. */
 export function reportFailure(io: Io, error: unknown, debug: boolean): ExitCode {
-  io.err(`${failureLine(error)}\n`);
+  io.err(`peerbar: ${failureText(error)}\n`);
   if (debug && error instanceof Error) io.err(`${error.stack ?? ""}\n`);
   // A defect of this tool answers nothing: neither yes nor no.
   if (!isDmaBufError(error)) return exit.unknown;

@@ -88,7 +88,10 @@ function addVerb(program: Command, verb: Verb, io: Io, done: (code: ExitCode) =>
   command.action(async (...given: unknown[]) => {
     // Commander hands over the arguments, then the options, then the command itself.
     const count = verb.arguments?.length ?? 0;
-    const args = given.slice(0, count).filter((value) => typeof value === "string");
+    const args = given
+      .slice(0, count)
+      .flat()
+      .filter((value) => typeof value === "string");
     done(await verb.run(io, given[count] as OptionValues, args));
   });
 }

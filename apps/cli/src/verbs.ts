@@ -1,4 +1,5 @@
 import { classNames } from "@peerbar/words";
+import { auditVerb } from "./audit/verb.js";
 import { cpuKinds, roles, shells } from "./kinds.js";
 import type { ArgumentSpec, OptionSpec, Verb } from "./verb.js";
 
@@ -251,6 +252,7 @@ export const verbs: readonly Verb[] = [
     ],
     run: async (io, options) => (await import("./commands/capture.js")).capture(io, options),
   },
+  auditVerb,
   {
     name: "doctor",
     summary: "can this machine share BARs: kernel, device nodes, IOMMU, drivers, limits, ACS",

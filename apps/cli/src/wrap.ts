@@ -18,7 +18,7 @@ export function paragraph(text: string, width: number): string {
     .join("");
 }
 
-/** `1 function`, `2 functions`. */
-export function plural(count: number, one: string): string {
-  return `${String(count)} ${one}${count === 1 ? "" : "s"}`;
+/** `1 function`, `2 functions`; `many` where an "s" does not do. */
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${String(count)} ${count === 1 ? one : many}`;
 }
