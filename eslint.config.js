@@ -33,7 +33,14 @@ const arrows = Object.entries(rooms).flatMap(([room, mayImport]) => {
 });
 
 export default defineConfig(
-  globalIgnores(["**/dist/**", "**/coverage/**", "docs/api/**", "**/test/fixtures/generated/**"]),
+  globalIgnores([
+    "**/dist/**",
+    "**/coverage/**",
+    "docs/api/**",
+    "**/test/fixtures/generated/**",
+    // Checked as the projects that are made of them (tooling/consumer), and as the sources that they are copies of.
+    "apps/cli/templates/**",
+  ]),
   {
     files: ["**/*.ts"],
     extends: [tseslint.configs.strictTypeChecked],
@@ -51,6 +58,13 @@ export default defineConfig(
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
       "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
       "max-lines": ["warn", { max: 400, skipBlankLines: true, skipComments: true }],
+    },
+  },
+  {
+    // Their own tsconfig is for those who copy them; here they read the workspace's sources.
+    files: ["examples/**/*.ts"],
+    languageOptions: {
+      parserOptions: { projectService: false, project: "tooling/tsconfig/examples.json" },
     },
   },
   {

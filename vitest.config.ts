@@ -1,9 +1,24 @@
 import { defineConfig } from "vitest/config";
 
+const ssr = { resolve: { conditions: ["@peerbar/source", "node", "import", "default"] } };
+
 export default defineConfig({
-  ssr: { resolve: { conditions: ["@peerbar/source", "node", "import", "default"] } },
+  ssr,
   test: {
-    projects: ["packages/*", "apps/*", "tooling/*/vitest.config.{ts,mjs}"],
+    projects: [
+      "packages/*",
+      "apps/*",
+      "tooling/*/vitest.config.{ts,mjs}",
+      // Examples have no configuration of this workspace, so that they can be copied as they are.
+      {
+        ssr,
+        test: {
+          name: "examples",
+          include: ["examples/*/test/**/*.test.ts"],
+          testTimeout: 120_000,
+        },
+      },
+    ],
     reporters: ["default", "@peerbar/vitest-config/summary"],
     coverage: { provider: "v8", include: ["packages/*/src/**", "apps/*/src/**"] },
   },

@@ -24,10 +24,9 @@ export function publicPackages() {
 export function pnpm(args, options = {}) {
   const { npm_execpath: running } = process.env;
   const { packageManager } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const command =
-    running?.includes("pnpm")
-      ? [process.execPath, running]
-      : ["npx", "--yes", packageManager];
+  const command = running?.includes("pnpm")
+    ? [process.execPath, running]
+    : ["npx", "--yes", packageManager];
   return run([...command, ...args], { cwd: root, ...options });
 }
 
@@ -52,25 +51,28 @@ export function run([program, ...args], options = {}) {
   return result.stdout;
 }
 
-/** Builds every package: JavaScript and declarations, only what is stale. */
+/** Builds every published package, and what it needs: JavaScript and declarations, only what is stale. */
 export function buildAll() {
-  pnpm(["run", "build"]);
+  pnpm(["run", "build", ...publicPackages().map(({ manifest }) => `--filter=${manifest.name}`)]);
 }
 
 /**
  * Packs every published package as `pnpm publish` would send it.
  *
- * @returns {{ name: string, version: string, file: string, files: string[] }[]} with the path of each tarball
+ * @returns {{ name: string, version: string, file: string }[]} with the path of each tarball
  */
 export function packAll(into) {
   mkdirSync(into, { recursive: true });
   const filters = publicPackages().map(({ manifest }) => `--filter=${manifest.name}`);
-  const output = pnpm(["-r", ...filters, "pack", "--pack-destination", into, "--json"]);
-  const packed = JSON.parse(output.slice(output.indexOf("[")));
-  return packed.map(({ name, version, filename, files }) => ({
-    name,
-    version,
-    file: filename,
-    files: files.map(({ path }) => path),
-  }));
+  pnpm(["-r", ...filters, "pack", "--pack-destination", into]);
+  return packedIn(into);
+}
+
+/** The tarballs of published packages in a folder. @throws Error where one is missing */
+export function packedIn(folder) {
+  return publicPackages().map(({ manifest: { name, version } }) => {
+    const file = join(folder, `${name.replace(/^@/, "").replace("/", "-")}-${version}.tgz`);
+    if (!existsSync(file)) throw new Error(`${file} is missing: pack again`);
+    return { name, version, file };
+  });
 }
