@@ -50,7 +50,7 @@ export function App({ topology, data }: AppProps): JSX.Element {
     <>
       <header class="top">
         <div>
-          <h1>{topology.source.name}</h1>
+          <h1 title={topology.source.name}>{topology.source.name.split("/").at(-1)}</h1>
           <p class="meta">{machineText(topology, data)}</p>
         </div>
         <div class="tools">

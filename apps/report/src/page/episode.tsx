@@ -3,7 +3,8 @@ import { useMemo, useState } from "preact/hooks";
 import type { EpisodeData } from "../data.js";
 import { type Lane, type Lanes, lanesOf, type Row, type Span } from "./lanes.js";
 
-const PITCH = 18;
+/** Where a lane is, in units of the width that the style sheet gives one. */
+const laneAt = (lane: number): string => `calc(var(--pitch) * ${String(lane)})`;
 
 /** A run as a table with time going down: lanes show what is held, mapped and void; each row is one event. */
 export function Episode({ episode }: { readonly episode: EpisodeData }): JSX.Element {
@@ -31,10 +32,10 @@ export function Episode({ episode }: { readonly episode: EpisodeData }): JSX.Ele
             <th scope="col">
               <span class="hidden">number</span>#
             </th>
-            <th scope="col" class="lanes" style={{ minWidth: `${String(lanes.lanes.length * PITCH + 8)}px` }}>
+            <th scope="col" class="lanes" style={{ minWidth: `calc(var(--pitch) * ${String(lanes.lanes.length)} + 8px)` }}>
               <span class="hidden">lanes</span>
               {lanes.lanes.map((one, i) => (
-                <span key={one.key} class="letter" aria-hidden="true" style={{ left: `${String(i * PITCH)}px` }}>
+                <span key={one.key} class="letter" aria-hidden="true" style={{ left: laneAt(i) }}>
                   {letter(i)}
                 </span>
               ))}
@@ -124,7 +125,7 @@ function Step({
     <tbody>
       <tr class="step">
         <th scope="rowgroup" colSpan={3}>
-          <details>
+          <details open={to === step.first}>
             <summary>
               <span class="number">{String(number)}</span> {step.title}
               {step.checks.length > 0 && (
@@ -177,13 +178,15 @@ function EventRow({
           .map((span) => (
             <Stretch key={`${span.state} ${String(span.lane)} ${String(span.from)}`} span={span} index={index} />
           ))}
-        <span class="sign" style={{ left: `${String(row.lane * PITCH)}px` }} aria-hidden="true">
+        <span class="sign" style={{ left: laneAt(row.lane) }} aria-hidden="true">
           {row.sign}
         </span>
       </td>
       <td>
-        <span class="type">{row.event.type}</span> <span class="lane-name">{label}</span>
-        <span class="words">{row.words}</span>
+        <div class="what">
+          <span class="type">{row.event.type}</span> <span class="sentence">{row.words}</span>{" "}
+          <span class="lane-name">{label}</span>
+        </div>
       </td>
     </tr>
   );
@@ -194,7 +197,7 @@ function Stretch({ span, index }: { readonly span: Span; readonly index: number 
   return (
     <span
       class={`stretch ${span.state}${ends}`}
-      style={{ left: `${String(span.lane * PITCH)}px` }}
+      style={{ left: laneAt(span.lane) }}
       aria-hidden="true"
     />
   );

@@ -133,6 +133,8 @@ function laneFor(event: EpisodeEvent): Lane {
   if (attachment !== undefined) return of("attachment", attachment);
   const buffer = text(event, "buffer");
   if (buffer !== undefined) return of("buffer", buffer);
+  const domain = text(event, "domain");
+  if (domain !== undefined && event.device === undefined) return of("IOMMU domain", domain);
   const device = text(event, "requester") ?? text(event, "function") ?? text(event, "device");
   return device === undefined ? of("", "others") : of("device", device);
 }

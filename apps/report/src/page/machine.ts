@@ -90,32 +90,46 @@ export function membersOf(
     .map((fn) => fn.address);
 }
 
-/** A pair worth looking at first: one that ACS or the host bridge keeps apart, else one that goes through it, else any. */
+/** How many providers {@link firstPair} looks at: those with most to share come first. */
+const LOOKED_AT = 12;
+
+/** A pair worth looking at first: a GPU (or what has most memory to share) and the nearest NIC that is kept from it, else reaches it. */
 export function firstPair(
   p2pdma: P2pdma,
   members: readonly string[],
 ): readonly [string, string] | undefined {
   const { topology } = p2pdma;
-  const rank = (name: string): number =>
-    ["gpu", "nvme", "nic", "storage", "other"].indexOf(memberClass(topology.at(name)));
-  const providers = [...members].sort((a, b) => rank(a) - rank(b));
-  const clients = members.filter((name) => memberClass(topology.at(name)) === "nic");
-  const pairs = matrix(p2pdma, [...providers, ...clients]);
+  const fns = members.map((name) => topology.at(name)).filter((fn) => fn.physfn < 0);
+  const providers = fns.sort((a, b) => rankOf(a) - rankOf(b) || shared(b) - shared(a));
+  const nics = fns.filter((fn) => memberClass(fn) === "nic");
+  const clients = nics.length > 0 ? nics : fns;
+  const pairs = matrix(p2pdma, [...providers.slice(0, LOOKED_AT), ...clients]);
+  const rows = Math.min(LOOKED_AT, providers.length);
   let best: { readonly score: number; readonly pair: readonly [string, string] } | undefined;
-  const from = clients.length > 0 ? providers.length : 0;
-  for (const [row, provider] of providers.slice(0, 64).entries()) {
-    for (let column = from; column < pairs.size; column += 1) {
-      const client = column < providers.length ? providers[column] : clients[column - providers.length];
-      if (client === undefined || client === provider) continue;
-      const far = pairs.distanceAt(row, column);
-      const score = { "not-supported": 3, "thru-host-bridge": 2, unknown: 1, "bus-addr": 0 }[
-        pairs.mapTypeAt(row, column)
-      ] - far / 1000;
-      if (best === undefined || score > best.score) best = { score, pair: [provider, client] };
+  for (const [row, provider] of providers.slice(0, rows).entries()) {
+    for (const [i, client] of clients.entries()) {
+      if (client === provider) continue;
+      const far = row / 50 + pairs.distanceAt(row, rows + i) / 1000;
+      const mapType = pairs.mapTypeAt(row, rows + i);
+      // A port that can be named, and a fix with it, tells more than two host bridges.
+      const port = mapType === "not-supported" && p2pdma.decide(provider, client).acsRedirect.length > 0;
+      const score = interest[mapType] + (port ? 0.5 : 0) - far;
+      if (best !== undefined && score <= best.score) continue;
+      best = { score, pair: [provider.address, client.address] };
     }
-    if (best !== undefined && best.score > 2.9) break;
   }
   return best?.pair;
+}
+
+const interest = { "not-supported": 3, "thru-host-bridge": 2, unknown: 1, "bus-addr": 0 } as const;
+
+function rankOf(fn: PciFunctionInfo): number {
+  return ["gpu", "nvme", "nic", "storage", "other"].indexOf(memberClass(fn));
+}
+
+/** Bytes of the largest memory BAR. */
+function shared(fn: PciFunctionInfo): number {
+  return Math.max(0, ...fn.bars.map((bar) => (bar?.kind === "memory" ? Number(bar.length ?? 0n) : 0)));
 }
 
 /** What edits do, beyond the pair that is looked at. */

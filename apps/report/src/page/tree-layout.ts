@@ -120,14 +120,42 @@ function branchesOf(topology: PciTopology, options: TreeOptions): (short: Short)
       const below = (children.get(index) ?? []).flatMap(branch);
       return [{ node: functionNode(topology, fn, short, vfs.get(index) ?? 0), children: below }];
     };
-    return topology.hostBridges.flatMap((_, host) => {
+    const hosts: Branch[] = [];
+    let bare: TreeNode[] = [];
+    const flush = (): void => {
+      if (bare.length > 0) hosts.push({ node: bareNode(bare), children: [] });
+      bare = [];
+    };
+    for (const host of topology.hostBridges.keys()) {
       const below = (children.get(-1 - host) ?? []).flatMap(branch);
       const more = hidden.get(-1 - host) ?? 0;
-      if (below.length === 0 && more === 0) return [];
+      if (below.length === 0 && more === 0) continue;
       const node = hostNode(topology, host);
+      if (below.length === 0) {
+        bare.push(node);
+        continue;
+      }
+      flush();
       if (more > 0) below.push({ node: moreNode(node, more), children: [] });
-      return [{ node, children: below }];
-    });
+      hosts.push({ node, children: below });
+    }
+    flush();
+    return hosts;
+  };
+}
+
+/** Root buses that hold nothing but parts of the CPU, side by side: one line. */
+function bareNode(hosts: readonly TreeNode[]): TreeNode {
+  const [first] = hosts;
+  if (first === undefined) throw new RangeError("no host bridge to name");
+  const names = hosts.map((host) => host.label.replace("host ", ""));
+  const one = hosts.length === 1;
+  const label = `${String(hosts.length)} more root bus${one ? "" : "es"} with CPU functions only`;
+  return {
+    ...moreNode(first, 0),
+    label,
+    detail: cut(names.join(" "), 60),
+    title: `${label}: ${names.join(" ")}`,
   };
 }
 
@@ -200,7 +228,7 @@ function functionNode(
     host: fn.hostBridge,
     fn,
     label: isPort ? short(fn.address) : `${short(fn.address)} ${role}${more}`.trimEnd(),
-    detail: isPort ? "" : cut(detail, 38),
+    detail: isPort ? "" : cut(detail, 32),
     acs: state === "redirects" ? (acs.slice(1).split(" ")[0] ?? "").replaceAll(",", " ") : state === "unknown" && isPort ? "?" : "",
     acsState: state,
     link: isInside(fn) ? "" : linkText,

@@ -72,7 +72,12 @@ export function Tree(props: TreeProps): JSX.Element {
       ))}
       <HostLink picture={picture} way={way} />
       {picture.edges.map((edge) => (
-        <Edge key={edge.to.key} edge={edge} way={way} />
+        <Edge
+          key={edge.to.key}
+          edge={edge}
+          way={way}
+          badge={edge.to.key === props.provider || edge.to.key === props.client}
+        />
       ))}
       {picture.nodes.map((node) => (
         <Box
@@ -156,7 +161,16 @@ function HostLink({
   return <path class="edge lit-both" d={path} stroke-width={3} aria-hidden="true" />;
 }
 
-function Edge({ edge, way }: { readonly edge: PlacedEdge; readonly way: Way | undefined }): JSX.Element {
+function Edge({
+  edge,
+  way,
+  badge,
+}: {
+  readonly edge: PlacedEdge;
+  readonly way: Way | undefined;
+  /** The box at the lower end has a badge, and the label makes room for it. */
+  readonly badge: boolean;
+}): JSX.Element {
   const { from, to } = edge;
   const side = way === undefined ? undefined : sideOfEdge(way, edge);
   const x1 = from.x + from.width;
@@ -171,7 +185,7 @@ function Edge({ edge, way }: { readonly edge: PlacedEdge; readonly way: Way | un
         stroke-width={side === undefined ? width : Math.max(width, 2.6)}
       />
       {to.link !== "" && (
-        <text class={`link${to.slowed ? " slowed" : ""}`} x={to.x - 5} y={to.y - 4}>
+        <text class={`link${to.slowed ? " slowed" : ""}`} x={to.x - (badge ? 19 : 5)} y={to.y - 4}>
           {to.link}
         </text>
       )}
@@ -194,7 +208,7 @@ function Box(props: BoxProps): JSX.Element {
   const classes = [
     "node",
     node.kind,
-    node.acsState,
+    `acs-${node.acsState}`,
     side === undefined ? "" : `lit-${side}`,
     redirects ? "turns" : "",
     props.found.has(node.key) ? "found" : "",
@@ -249,7 +263,7 @@ function AcsTag({ node, turns }: { readonly node: PlacedNode; readonly turns: bo
   const width = node.acs.length * size.small + 10;
   const x = node.x + node.width - width - 3;
   return (
-    <g class={`acs ${node.acsState}${turns ? " turns" : ""}`}>
+    <g class={`acs acs-${node.acsState}${turns ? " turns" : ""}`}>
       <rect x={x} y={node.y - 7} width={width} height={14} rx={3} />
       <text x={x + width / 2} y={node.y + 3.5}>
         {node.acs}
@@ -261,8 +275,8 @@ function AcsTag({ node, turns }: { readonly node: PlacedNode; readonly turns: bo
 function Badge({ node, part }: { readonly node: PlacedNode; readonly part: string }): JSX.Element {
   return (
     <g class={`badge ${part}`}>
-      <circle cx={node.x - 2} cy={node.y} r={8} />
-      <text x={node.x - 2} y={node.y + 3.8}>
+      <circle cx={node.x - 9} cy={node.y} r={8} />
+      <text x={node.x - 9} y={node.y + 3.8}>
         {part}
       </text>
     </g>

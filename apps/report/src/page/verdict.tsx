@@ -181,7 +181,7 @@ export function WayTable({ account }: { readonly account: Account }): JSX.Elemen
             </th>
             <td>
               {step.redirects && <span class="stop">redirects</span>}
-              {step.words}
+              {step.redirects ? step.words.replace("ACS REDIRECTS: ", "") : step.words}
             </td>
           </tr>
         ))}
