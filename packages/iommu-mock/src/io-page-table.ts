@@ -1,25 +1,20 @@
 import { DmaBufError, hex } from "@peerbar/core";
+import { isMultiple } from "./address-checks.js";
 import type { PageTableFormat } from "./format.js";
 import { PageMemory } from "./page-memory.js";
 import {
   bestSizes,
-  CONTIG_SHIFT,
-  FLAGS,
+  commonAlignment,
   floorLog2,
   frameOf,
-  indexOf,
-  isEmpty,
-  isMultiple,
-  LEAF,
-  LOW_PAGES,
-  POWER,
+  leafEntry,
+  protOf,
   SPAN,
   stepOf,
-  TABLE,
-  trailingZeros,
+  tableOf,
 } from "./page-table-entry.js";
+import { PageTableWalk } from "./page-table-walk.js";
 import { PROT_MASK, PROT_READ, PROT_WRITE } from "./prot.js";
-import { TableNodes } from "./table-nodes.js";
 
 /** What {@link IoPageTable.lookup} found. */
 export interface Translation {
@@ -34,26 +29,20 @@ export interface Translation {
  * allocated for each page. A table page is given back as soon as its last entry goes: the kernel keeps some of them, which only its
  * memory use shows.
  */
-export class IoPageTable {
-  readonly format: PageTableFormat;
+export class IoPageTable extends PageTableWalk {
   /** Pages mapped now. */
   mappedPages = 0;
-  readonly #nodes: TableNodes;
-  readonly #memory: PageMemory;
   /** Largest supported log2 not above the index. */
   readonly #bestSize: Uint8Array;
   /** One level holds pages of several sizes. */
   readonly #mixed: boolean;
+  /** log2 of the largest page of a format with one size a level. */
+  readonly #largest: number;
+  /** First slot that #largePages leaves. */
+  #end = 0;
   readonly #physPages: number;
   readonly #firstPage: number;
   readonly #endPage: number;
-  #root: number;
-  #levels: number;
-  /** Last level-0 table used, and the block of 512 pages it covers. */
-  #leafBlock = -1;
-  #leaf = 0;
-  /** Level of the entry that #find found. */
-  #foundLevel = 0;
 
   /**
    * @param aperture - Usable IOVAs in bytes, both ends included; at most what the format can express.
@@ -67,23 +56,14 @@ export class IoPageTable {
       last: format.lastIova,
     },
   ) {
-    this.format = format;
-    this.#memory = memory;
-    this.#levels = format.levels;
+    super(format, memory);
     this.#bestSize = bestSizes(format.sizes);
     this.#mixed = format.sizes.some((log2) => log2 % 9 !== 0);
+    this.#largest = Math.min(18, format.sizes.at(-1) ?? 0);
     this.#physPages = 2 ** (format.physBits - format.pageShift);
     const shift = BigInt(format.pageShift);
     this.#firstPage = Number(aperture.first >> shift);
     this.#endPage = Number((aperture.last + 1n) >> shift);
-    this.#nodes = new TableNodes();
-    this.#root = this.#newTable();
-    if (this.#root === 0) throw noMemory();
-  }
-
-  /** Pages of memory that the table itself uses, the top included. */
-  get tablePages(): number {
-    return this.#nodes.used;
   }
 
   /**
@@ -94,14 +74,18 @@ export class IoPageTable {
    */
   map(iova: number, phys: number, pages: number, prot: number): void {
     if (
-      !(iova >= this.#firstPage && iova + pages <= this.#endPage && phys + pages <= this.#physPages)
+      !(
+        iova >= this.#firstPage &&
+        phys >= 0 &&
+        iova + pages <= this.#endPage &&
+        phys + pages <= this.#physPages
+      )
     ) {
       throw this.#outOfRange(iova, phys, pages);
     }
     if ((prot & (PROT_READ | PROT_WRITE)) === 0 || !(pages > 0)) throw badMap(pages);
-    const flags = (prot & PROT_MASK) | LEAF;
-    if (pages === 1) this.#mapOne(iova, phys, flags);
-    else this.#mapRun(iova, phys, pages, flags);
+    if (pages === 1) this.#mapOne(iova, phys, prot & PROT_MASK);
+    else this.#mapRun(iova, phys, pages, prot & PROT_MASK);
     this.mappedPages += pages;
   }
 
@@ -125,82 +109,59 @@ export class IoPageTable {
    * `iova_to_phys` of the kernel, by runs.
    */
   lookup(iova: number, maxPages: number, out: Translation): number {
-    let slot = this.#find(iova);
+    const slot = this.find(iova);
     if (slot < 0) return 0;
-    const entries = this.#nodes.entries;
-    let entry = entries[slot] ?? 0;
-    const flags = entry & (PROT_MASK | LEAF);
-    let frame = frameOf(entry);
-    let size = this.#sizeOf(entry);
-    const offset = iova - Math.floor(iova / size) * size;
-    out.pfn = frame + offset;
-    out.prot = flags & PROT_MASK;
-    let run = size - offset;
+    const entry = this.nodes.entryAt(slot);
+    const prot = protOf(entry);
+    out.pfn = frameOf(entry) + this.#offset(iova);
+    out.prot = prot;
+    let run = this.#runIn(slot, iova, maxPages);
     while (run < maxPages) {
-      slot = this.#next(slot, iova + run);
-      if (slot < 0) break;
-      entry = entries[slot] ?? 0;
-      frame = frameOf(entry);
-      if (frame !== out.pfn + run || (entry & (PROT_MASK | LEAF)) !== flags) break;
-      size = this.#sizeOf(entry);
-      run += size;
+      const next = this.find(iova + run);
+      if (next < 0) break;
+      const more = this.nodes.entryAt(next);
+      if (protOf(more) !== prot || frameOf(more) + this.#offset(iova + run) !== out.pfn + run)
+        break;
+      run += this.#runIn(next, iova + run, maxPages - run);
     }
     return Math.min(run, maxPages);
   }
 
   /** True where every page of the stretch is mapped, by entries that end with it. */
   covers(iova: number, pages: number): boolean {
-    let at = iova;
     const end = iova + pages;
-    let slot = this.#find(at);
-    while (slot >= 0) {
-      const size = this.#sizeOf(this.#nodes.entries[slot] ?? 0);
+    let at = iova;
+    while (at < end) {
+      const slot = this.find(at);
+      if (slot < 0) return false;
+      const size = this.#sizeOf(this.nodes.entryAt(slot));
       if (!isMultiple(at, size)) return false;
-      at += size;
-      if (at >= end) return at === end;
-      slot = this.#next(slot, at);
+      // Pages of 4 KiB end anywhere.
+      at += size === 1 ? this.#runIn(slot, at, end - at) : size;
     }
-    return false;
+    return at === end;
   }
 
-  /** Gives every page back, the top included. The table cannot be used afterwards. */
-  destroy(): void {
-    for (let left = this.#nodes.used; left > 0; left--) this.#memory.give();
-    this.#nodes.clear();
-    this.#root = 0;
-    this.#levels = 0;
-    this.#leafBlock = -1;
+  override destroy(): void {
+    super.destroy();
     this.mappedPages = 0;
   }
 
-  #mapOne(iova: number, phys: number, flags: number): void {
-    const block = Math.floor(iova / 512);
-    const table = block === this.#leafBlock ? this.#leaf : this.#tableFor(iova, 0);
-    this.#leafBlock = block;
-    this.#leaf = table;
-    const slot = table * 512 + (iova - block * 512);
-    const { entries, counts } = this.#nodes;
-    if (entries[slot] !== 0) throw this.#occupied(iova);
-    entries[slot] = phys * FLAGS + flags;
-    counts[table] = (counts[table] ?? 0) + 1;
+  #mapOne(iova: number, phys: number, prot: number): void {
+    const index = iova & 511;
+    const slot = iova - index === this.leafStart ? (this.leaf << 9) | index : this.slotFor(iova, 0);
+    if (!this.nodes.put(slot, leafEntry(phys - index, prot, 0))) throw this.occupied(iova);
   }
 
-  #mapRun(iova: number, phys: number, pages: number, flags: number): void {
-    // The distance never changes, so it bounds the page size of the whole run.
-    const largest = this.#bestSize[trailingZeros(Math.abs(iova - phys))] ?? 0;
+  #mapRun(iova: number, phys: number, pages: number, prot: number): void {
     let done = 0;
     try {
       while (done < pages) {
-        const log2 = this.#pickSize(iova + done, phys + done, pages - done);
-        const level = Math.floor(log2 / 9);
-        const table = this.#tableFor(iova + done, level);
-        // In a table that holds several sizes, a larger one may fit further on.
-        const many = !this.#mixed || log2 === largest;
-        const size = POWER[log2] ?? 1;
-        const count = many ? Math.floor((pages - done) / size) : 1;
-        const filled = this.#fill(table, iova + done, phys + done, flags, log2, count);
-        if (filled === 0) throw this.#occupied(iova + done);
-        done += filled * size;
+        const gone = this.#mixed
+          ? this.#fillMixed(iova + done, phys + done, pages - done, prot)
+          : this.#fillLevel(iova + done, phys + done, pages - done, prot);
+        if (gone === 0) throw this.occupied(iova + done);
+        done += gone;
       }
     } catch (error) {
       for (let at = 0; at < done; ) at += this.#unmapInTable(iova + at, done - at);
@@ -208,229 +169,129 @@ export class IoPageTable {
     }
   }
 
-  /** Puts up to `count` pages of one size into a table, until its end or an entry in use; returns how many. */
-  #fill(
-    table: number,
-    iova: number,
-    phys: number,
-    flags: number,
-    log2: number,
-    count: number,
-  ): number {
+  /**
+   * Maps up to `pages` by pages of the largest size that alignment and length allow, until the table's end or an entry in use; returns how
+   * many. For formats with one size a level, 1 GiB at most: small integers only.
+   */
+  #fillLevel(iova: number, phys: number, pages: number, prot: number): number {
+    const both = iova | phys;
+    let shift = 0;
+    if ((both & 0x1ff) === 0 && pages >= 0x200) {
+      shift = (both & 0x3_ffff) === 0 && pages >= 0x4_0000 ? this.#largest : 9;
+    }
+    const first = this.slotFor(iova, shift === 0 ? 0 : shift === 9 ? 1 : 2);
+    const nodes = this.nodes;
+    const value = leafEntry(phys - ((first & 511) << shift), prot, 0);
+    const tableEnd = (first | 511) + 1;
+    const entries = pages < 0x4000_0000 ? pages >> shift : 512;
+    if (entries === 1) return nodes.put(first, value) ? 1 << shift : 0;
+    const end = nodes.firstUsed(first, Math.min(tableEnd, first + entries));
+    if (end === first) return 0;
+    if (shift === 0) nodes.fill(first, end, value);
+    else nodes.fillEach(first, end, value);
+    return (end - first) << shift;
+  }
+
+  /** The same where one level holds pages of several sizes. */
+  #fillMixed(iova: number, phys: number, pages: number, prot: number): number {
+    const log2 = this.#pickSize(iova, phys, pages);
+    // A larger page may fit further on: the distance never changes, so it bounds the sizes of the whole run.
+    const largest = this.#bestSize[commonAlignment(Math.abs(iova - phys), 0)] ?? 0;
     const level = Math.floor(log2 / 9);
     const contig = log2 - level * 9;
-    const step = 1 << contig;
-    const { entries, counts } = this.#nodes;
-    const first = table * 512 + indexOf(Math.floor(iova / (SPAN[level] ?? 1)));
-    const end = Math.min(table * 512 + 512, first + count * step);
-    const advance = (POWER[log2] ?? 1) * FLAGS;
-    let value = phys * FLAGS + flags + (contig << CONTIG_SHIFT);
-    let slot = first;
-    if (step === 1) {
-      while (slot < end && entries[slot] === 0) {
-        entries[slot] = value;
-        value += advance;
-        slot += 1;
-      }
-    } else {
-      for (; slot < end && isEmpty(entries, slot, step); slot += step) {
-        entries.fill(value, slot, slot + step);
-        value += advance;
-      }
-    }
-    counts[table] = (counts[table] ?? 0) + slot - first;
-    return (slot - first) / step;
+    const span = SPAN[level] ?? 1;
+    const first = level > 2 ? this.upperSlot(iova, level) : this.slotFor(iova, level);
+    const entries = log2 === largest ? Math.floor(pages / span) : 1 << contig;
+    const wanted = Math.min((first | 511) + 1, first + entries);
+    const nodes = this.nodes;
+    const end = first + (((nodes.firstUsed(first, wanted) - first) >>> contig) << contig);
+    const value = leafEntry(phys - (first & 511) * span, prot, contig);
+    if (end > first && level === 0) nodes.fill(first, end, value);
+    else if (end > first) nodes.fillEach(first, end, value);
+    return (end - first) * span;
   }
 
   /** Largest page, as log2 of pages, that both addresses and the length allow. */
   #pickSize(iova: number, phys: number, pages: number): number {
     if (pages < 2) return 0;
-    const log2 = Math.min(trailingZeros(iova), trailingZeros(phys), floorLog2(pages));
-    return this.#bestSize[log2] ?? 0;
+    return this.#bestSize[Math.min(commonAlignment(iova, phys), floorLog2(pages))] ?? 0;
   }
 
-  /** The table at `level` on the way to `iova`, made where it is missing. */
-  #tableFor(iova: number, level: number): number {
-    while (this.#levels <= level || iova >= (SPAN[this.#levels] ?? 0)) this.#grow(iova);
-    const high = Math.floor(iova / LOW_PAGES);
-    const low = iova - high * LOW_PAGES;
-    const nodes = this.#nodes;
-    let table = this.#root;
-    for (let at = this.#levels - 1; at > level; at--) {
-      const index = at < 3 ? (low >>> (9 * at)) & 511 : (high >>> (9 * at - 27)) & 511;
-      const slot = table * 512 + index;
-      const entry = nodes.entries[slot] ?? 0;
-      if (entry === 0) {
-        const child = this.#newTable();
-        if (child === 0) {
-          this.#prune(table);
-          throw noMemory();
-        }
-        nodes.entries[slot] = child * FLAGS + TABLE;
-        nodes.counts[table] = (nodes.counts[table] ?? 0) + 1;
-        nodes.parents[child] = slot;
-        table = child;
-      } else {
-        // A large page is in the way.
-        if ((entry & LEAF) !== 0) throw this.#occupied(iova);
-        table = frameOf(entry);
-      }
-    }
-    return table;
-  }
-
-  /** Another level on top (AMD v1). An empty top simply moves up. */
-  #grow(iova: number): void {
-    if (this.#levels >= this.format.maxLevels) throw this.#outOfRange(iova, 0, 1);
-    const nodes = this.#nodes;
-    if (nodes.counts[this.#root] !== 0) {
-      const top = this.#newTable();
-      if (top === 0) {
-        this.#prune(this.#root);
-        throw noMemory();
-      }
-      nodes.entries[top * 512] = this.#root * FLAGS + TABLE;
-      nodes.counts[top] = 1;
-      nodes.parents[this.#root] = top * 512;
-      this.#root = top;
-    }
-    this.#levels += 1;
-  }
-
-  /** Slot of the entry that maps `iova`, or -1; sets #foundLevel. */
-  #find(iova: number): number {
-    const { entries } = this.#nodes;
-    const block = Math.floor(iova / 512);
-    if (block === this.#leafBlock) {
-      const slot = this.#leaf * 512 + (iova - block * 512);
-      this.#foundLevel = 0;
-      return entries[slot] === 0 ? -1 : slot;
-    }
-    if (!(iova >= 0 && iova < (SPAN[this.#levels] ?? 0)) || this.#levels === 0) return -1;
-    const high = Math.floor(iova / LOW_PAGES);
-    const low = iova - high * LOW_PAGES;
-    let table = this.#root;
-    for (let at = this.#levels - 1; at >= 0; at--) {
-      const index = at < 3 ? (low >>> (9 * at)) & 511 : (high >>> (9 * at - 27)) & 511;
-      const slot = table * 512 + index;
-      const entry = entries[slot] ?? 0;
-      if (entry === 0) return -1;
-      if ((entry & LEAF) !== 0) {
-        this.#foundLevel = at;
-        return slot;
-      }
-      table = frameOf(entry);
-      if (at === 1) {
-        this.#leafBlock = block;
-        this.#leaf = table;
-      }
-    }
-    return -1;
-  }
-
-  /** The entry for `iova`, which follows the one at `slot` directly. */
-  #next(slot: number, iova: number): number {
-    if (this.#foundLevel === 0 && ((slot + 1) & 511) !== 0) {
-      const { entries } = this.#nodes;
-      const entry = entries[slot] ?? 0;
-      const step = stepOf(entry);
-      const next = slot - (slot & (step - 1)) + step;
-      if ((next & 511) !== 0) return entries[next] === 0 ? -1 : next;
-    }
-    return this.#find(iova);
-  }
-
-  /** Pages mapped by the leaf entry that #find found. */
+  /** Pages mapped by the leaf entry that was found last. */
   #sizeOf(entry: number): number {
-    return (SPAN[this.#foundLevel] ?? 1) * stepOf(entry);
+    return (SPAN[this.foundLevel] ?? 1) * stepOf(entry);
+  }
+
+  /** Pages from the first of the table that was found last. */
+  #offset(iova: number): number {
+    return this.foundLevel === 0 ? iova & 511 : iova - this.#tableStart(iova);
+  }
+
+  #tableStart(iova: number): number {
+    const span = SPAN[this.foundLevel + 1] ?? 1;
+    return Math.floor(iova / span) * span;
+  }
+
+  /** Pages from `iova` to the end of the run of equal entries in the table that was found last; more than `maxPages` are not looked for. */
+  #runIn(slot: number, iova: number, maxPages: number): number {
+    const span = SPAN[this.foundLevel] ?? 1;
+    const head = span === 1 ? 1 : span - (iova - Math.floor(iova / span) * span);
+    if (head >= maxPages) return head;
+    const entries = Math.ceil((maxPages - head) / span) + 1;
+    const same = this.nodes.runOf(slot, Math.min((slot | 511) + 1, slot + entries));
+    return head + (same - slot - 1) * span;
   }
 
   /** Unmaps within one table; returns the pages that went, 0 at a hole or where a large page is cut. */
   #unmapInTable(iova: number, pages: number): number {
-    let slot = this.#find(iova);
-    if (slot < 0) return 0;
-    const nodes = this.#nodes;
-    const { entries } = nodes;
-    const table = slot >>> 9;
-    const span = SPAN[this.#foundLevel] ?? 1;
-    const first = slot;
+    const first = this.find(iova);
+    if (first < 0) return 0;
+    const nodes = this.nodes;
+    let end = first + 1;
+    let done = 1;
+    if (this.foundLevel !== 0 || this.#mixed) {
+      done = this.#largePages(first, iova, pages);
+      if (done === 0) return 0;
+      end = this.#end;
+    } else if (pages > 1) {
+      end = nodes.firstFree(first, Math.min((first | 511) + 1, first + pages));
+      done = end - first;
+    }
+    if (end - first === 1) nodes.releaseOne(first);
+    else nodes.release(first, end);
+    if (nodes.used[first >>> 5] === 0 && nodes.isEmpty(first >>> 9)) this.prune(first >>> 9);
+    return done;
+  }
+
+  /** How many pages an unmap from `iova` on takes out of a table with large pages; #end is the first slot left. */
+  #largePages(first: number, iova: number, pages: number): number {
+    const nodes = this.nodes;
+    const span =
+      this.foundLevel === 1
+        ? 0x200
+        : this.foundLevel === 2
+          ? 0x4_0000
+          : (SPAN[this.foundLevel] ?? 1);
+    const tableEnd = (first | 511) + 1;
+    let slot = first;
     let done = 0;
-    if (span === 1 && !this.#mixed) {
-      const end = Math.min(table * 512 + 512, slot + pages);
-      while (slot < end && entries[slot] !== 0) {
-        entries[slot] = 0;
-        slot += 1;
-      }
-      done = slot - first;
-    } else {
-      do {
-        const entry = entries[slot] ?? 0;
-        if ((entry & LEAF) === 0) break;
-        const step = stepOf(entry);
-        const size = span * step;
-        if (size > 1 && !this.#mayRemove(iova + done, size, pages - done)) break;
-        if (step === 1) entries[slot] = 0;
-        else entries.fill(0, slot, slot + step);
-        done += size;
-        slot += step;
-      } while (done < pages && (slot & 511) !== 0);
-    }
-    const removed = slot - first;
-    if (removed > 0) {
-      const left = (nodes.counts[table] ?? 0) - removed;
-      nodes.counts[table] = left;
-      if (left === 0) this.#prune(table);
-    }
+    do {
+      const entry = nodes.entryAt(slot);
+      if (tableOf(entry) !== 0) break;
+      const step = stepOf(entry);
+      const size = span * step;
+      if (size > 1 && !this.#mayRemove(iova + done, size, pages - done)) break;
+      done += size;
+      slot += step;
+    } while (done < pages && slot < tableEnd && nodes.has(slot));
+    this.#end = slot;
     return done;
   }
 
   /** A large page goes from its start on only, and as a whole. */
   #mayRemove(iova: number, size: number, pages: number): boolean {
-    return isMultiple(iova, size) && (size <= pages || this.format.partialUnmap === "whole");
-  }
-
-  /** Gives back tables that became empty, upwards from `table`, and levels on top that are not needed. */
-  #prune(from: number): void {
-    const nodes = this.#nodes;
-    let table = from;
-    while (table !== this.#root && nodes.counts[table] === 0) {
-      const slot = nodes.parents[table] ?? 0;
-      nodes.entries[slot] = 0;
-      this.#giveTable(table);
-      table = slot >>> 9;
-      nodes.counts[table] = (nodes.counts[table] ?? 0) - 1;
-    }
-    if (table !== this.#root) return;
-    while (this.#levels > this.format.levels) {
-      const first = nodes.entries[table * 512] ?? 0;
-      const count = nodes.counts[table] ?? 0;
-      if (count === 1 && (first & TABLE) !== 0) {
-        nodes.entries[table * 512] = 0;
-        this.#root = frameOf(first);
-        this.#giveTable(table);
-        table = this.#root;
-      } else if (count > 0) return;
-      this.#levels -= 1;
-    }
-  }
-
-  #newTable(): number {
-    if (!this.#memory.take()) return 0;
-    return this.#nodes.take();
-  }
-
-  #giveTable(table: number): void {
-    if (table === this.#leaf) this.#leafBlock = -1;
-    this.#nodes.give(table);
-    this.#memory.give();
-  }
-
-  #occupied(iova: number): DmaBufError {
-    const at = hex(BigInt(iova) << BigInt(this.format.pageShift));
-    return new DmaBufError(this.format.occupied, "iommu.map", `IOVA ${at} is mapped already`, {
-      rule: "dma-iova R9",
-      hint: "unmap it first, or map elsewhere",
-    });
+    const aligned = size <= 0x4_0000 ? (iova & (size - 1)) === 0 : isMultiple(iova, size);
+    return aligned && (size <= pages || this.format.partialUnmap === "whole");
   }
 
   #outOfRange(iova: number, phys: number, pages: number): DmaBufError {
@@ -446,10 +307,6 @@ export class IoPageTable {
       },
     );
   }
-}
-
-function noMemory(): DmaBufError {
-  return new DmaBufError("ENOMEM", "iommu.map", "no page for a page table");
 }
 
 function badMap(pages: number): DmaBufError {

@@ -1,40 +1,41 @@
-// One entry is one double: page frame * 4096 + flags. 41 bits of frame and 12 of flags are exact.
-export const FLAGS = 4096;
-export const LEAF = 1;
-export const TABLE = 2;
-/** log2 of the entries that one page fills in its table (AMD v1), at this bit. */
-export const CONTIG_SHIFT = 6;
+// One entry is one double of 53 exact bits. A leaf holds the frame that the first page of its table would have, times 4096, and flags:
+// neighbours that are contiguous in physical memory then hold the same number, so a run is written by one `fill` and read by comparing.
+// That frame may be negative. A pointer to a table holds the table's number, times 2, and 1.
+//
+// Flags of a leaf: PROT_ bits at 2 to 5, from 6 on log2 of the entries that one page fills in its table (AMD v1). Hot code has these numbers
+// as literals: a bundler makes variables of a module's constants, which the engine then loads, and divides by, each time.
+
 /** 512 to the power of the index: pages that one entry of that level spans. */
 export const SPAN = [1, 2 ** 9, 2 ** 18, 2 ** 27, 2 ** 36, 2 ** 45, 2 ** 54] as const;
-/** Powers of two up to 2^52: an exponent known only at run time makes `**` a library call. */
-export const POWER: readonly number[] = Array.from({ length: 53 }, (_, log2) => 2 ** log2);
-/** An IOVA is split here into two integers: levels 0 to 2 below, 3 to 5 above. */
-export const LOW_PAGES = 2 ** 27;
+/** @param frame - That of the table's first page. */
+export function leafEntry(frame: number, prot: number, contig: number): number {
+  return frame * 4096 + prot + (contig << 6);
+}
 
-/** The frame or table number in an entry. */
+/** The frame that the first page of a leaf's table would have. */
 export function frameOf(entry: number): number {
-  return (entry - (entry & (FLAGS - 1))) / FLAGS;
+  return (entry - (entry & 0xfff)) / 4096;
+}
+
+export function protOf(entry: number): number {
+  return entry & 0x3c;
 }
 
 /** Entries that the page of a leaf entry fills in its table. */
 export function stepOf(entry: number): number {
-  return 1 << ((entry >>> CONTIG_SHIFT) & 15);
+  return 1 << ((entry >>> 6) & 15);
 }
 
-export function isEmpty(entries: Float64Array, slot: number, step: number): boolean {
-  for (let i = slot; i < slot + step; i++) if (entries[i] !== 0) return false;
-  return true;
+export function tableEntry(table: number): number {
+  return table * 2 + 1;
 }
 
-/** Without `%`, which is a library call on doubles. */
-export function isMultiple(pages: number, size: number): boolean {
-  return Math.floor(pages / size) * size === pages;
+/** The table that an entry points to; 0 for a leaf. */
+export function tableOf(entry: number): number {
+  return (entry & 1) === 0 ? 0 : entry >>> 1;
 }
 
-export function indexOf(page: number): number {
-  return page - Math.floor(page / 512) * 512;
-}
-
+/** For each log2 the largest supported one not above it. */
 export function bestSizes(sizes: readonly number[]): Uint8Array {
   const best = new Uint8Array(64);
   for (let log2 = 0; log2 < best.length; log2++) {
@@ -43,15 +44,15 @@ export function bestSizes(sizes: readonly number[]): Uint8Array {
   return best;
 }
 
-export function trailingZeros(pages: number): number {
-  if (pages === 0) return 63;
-  const high = Math.floor(pages / LOW_PAGES);
-  const low = pages - high * LOW_PAGES;
-  return low !== 0 ? 31 - Math.clz32(low & -low) : 27 + 31 - Math.clz32(high & -high);
+/** log2 of the largest power of two that divides both; 63 where both are 0. */
+export function commonAlignment(a: number, b: number): number {
+  const low = a | b;
+  if (low !== 0) return 31 - Math.clz32(low & -low);
+  // Both are multiples of 2^32.
+  const high = (a / 2 ** 32) | (b / 2 ** 32);
+  return high === 0 ? 63 : 63 - Math.clz32(high & -high);
 }
 
 export function floorLog2(pages: number): number {
-  return pages < LOW_PAGES
-    ? 31 - Math.clz32(pages)
-    : 27 + 31 - Math.clz32(Math.floor(pages / LOW_PAGES));
+  return pages < 2 ** 31 ? 31 - Math.clz32(pages) : 62 - Math.clz32(pages / 2 ** 31);
 }

@@ -277,4 +277,78 @@ describe("random histories", () => {
       { numRuns: 40 },
     );
   });
+
+  const cut = fc.record({
+    kind: fc.constantFrom("map", "unmap"),
+    iova: fc.integer({ min: 0x4000, max: 0x4440 }),
+    // Odd, so that nothing but the smallest page fits, and often one that continues a neighbour.
+    shift: fc.constantFrom(1, 1, 1, 0x3001, -0x3fff),
+    pages: fc.oneof(fc.constantFrom(1, 2, 31, 32, 33, 64), fc.integer({ min: 1, max: 700 })),
+    prot: fc.constantFrom(RW, RW, PROT_READ),
+  });
+
+  it.each(names)("%s may be cut anywhere in a run of small pages", (name) => {
+    fc.assert(
+      fc.property(fc.array(cut, { maxLength: 80 }), (steps) => {
+        const one = table(name);
+        const plain = new Map<number, { phys: number; prot: number }>();
+        for (const { kind, iova, shift, pages, prot } of steps) {
+          let mapped = 0;
+          while (mapped < pages && plain.has(iova + mapped)) mapped += 1;
+          if (kind === "unmap") {
+            expect(one.unmap(iova, pages)).toBe(mapped);
+            for (let i = 0; i < mapped; i++) plain.delete(iova + i);
+          } else {
+            let free = 0;
+            while (free < pages && !plain.has(iova + free)) free += 1;
+            const map = (): void => {
+              one.map(iova, iova + shift, pages, prot);
+            };
+            if (free < pages) expect(codeOf(map)).toBe(one.format.occupied);
+            else {
+              map();
+              for (let i = 0; i < pages; i++) plain.set(iova + i, { phys: iova + i + shift, prot });
+            }
+          }
+        }
+        expect(one.mappedPages).toBe(plain.size);
+        const out = { pfn: 0, prot: 0 };
+        for (let page = 0x3ff0; page < 0x4800; page++) {
+          const expected = plain.get(page);
+          let run = 0;
+          for (let at = expected; at !== undefined; at = plain.get(page + run)) {
+            if (at.phys !== (expected?.phys ?? 0) + run || at.prot !== expected?.prot) break;
+            run += 1;
+          }
+          expect(one.lookup(page, 10_000, out)).toBe(run);
+          if (expected !== undefined)
+            expect(out).toEqual({ pfn: expected.phys, prot: expected.prot });
+        }
+        for (const page of plain.keys()) one.unmap(page, 1);
+        expect([one.mappedPages, one.tablePages]).toEqual([0, 1]);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it("a table that grows while its top is the level below keeps nothing of it", () => {
+    const one = table("amd-v1");
+    // The empty top of three levels is remembered as the table for low addresses, then becomes the top of six.
+    expect(at(one, 5)).toBeUndefined();
+    one.map(2 ** 51, 0, 2 ** 30, RW);
+    expect(at(one, 5)).toBeUndefined();
+    one.map(5, 9, 1, RW);
+    one.map(2 ** 50, 3, 1, RW);
+    expect([at(one, 5), at(one, 2 ** 51), at(one, 2 ** 50)]).toEqual([
+      [9, RW],
+      [0, RW],
+      [3, RW],
+    ]);
+    expect([one.unmap(2 ** 51, 2 ** 30), one.unmap(5, 1), one.unmap(2 ** 50, 1)]).toEqual([
+      2 ** 30,
+      1,
+      1,
+    ]);
+    expect(one.tablePages).toBe(1);
+  });
 });
