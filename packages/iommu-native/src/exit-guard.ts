@@ -5,8 +5,8 @@ const cleanups = new Set<Cleanup>();
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
- * Runs `cleanup` at exit, after an uncaught error, and on SIGINT, SIGTERM and SIGHUP, unless it was taken back before. After a signal the
- * process ends by that signal, unless the program has a handler of its own.
+ * Runs `cleanup` at exit, after an uncaught error, and on SIGINT, SIGTERM and SIGHUP, unless it was taken back before. The process then
+ * ends by that signal. A program with a handler of its own for a signal ends itself, in its own order; the exit handler is behind it.
  *
  * @returns takes it back.
  */
@@ -33,8 +33,9 @@ function runAll(): void {
 }
 
 function onSignal(signal: NodeJS.Signals): void {
+  if (process.listenerCount(signal) > 1) return;
   runAll();
-  if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+  process.kill(process.pid, signal);
 }
 
 function listen(): void {
