@@ -4,6 +4,8 @@ export { NativeDmaBuf } from "./buffers/native-dma-buf.js";
 export { NativeSyncFile } from "./buffers/native-sync-file.js";
 export type { MemoryBufferOptions } from "./buffers/udmabuf.js";
 export { createUdmabuf } from "./buffers/udmabuf.js";
+export type { IommuFault } from "./host/fault-log.js";
+export { FaultLog } from "./host/fault-log.js";
 export { NativeFunction } from "./host/native-function.js";
 export type { NativeHostOptions, VfioApi } from "./host/native-host.js";
 export { NativeHost } from "./host/native-host.js";
