@@ -7,9 +7,10 @@ import {
   type WaitPoint,
 } from "@peerbar/core";
 import type { FailureKind } from "./failure.js";
-import type { LockOrder } from "./lock-order.js";
+import type { LockEdge, LockOrder } from "./lock-order.js";
 import type { Names } from "./names.js";
 import { Task, type TaskKind, type TaskOwner } from "./task.js";
+import { type ObjectTable, TraceHash } from "./trace-hash.js";
 import { type HeldLock, WatchedLock, WatchedObject, type Watcher } from "./watched.js";
 
 /** One step that ran: what it went on from, and what it touched. */
@@ -19,12 +20,23 @@ export interface Step {
   readonly touched: number[];
 }
 
+/** What all runs of an exploration have in common. */
+export interface AcrossRuns {
+  readonly names: Names;
+  readonly order: LockOrder;
+  /** Numbers of what goes by a name. */
+  readonly shared: Map<string, number>;
+  readonly objects: ObjectTable;
+}
+
 /** What stopped a run. */
 export interface RunFailure {
   readonly kind: FailureKind;
   readonly message: string;
   readonly actor: number;
   readonly detail: string | undefined;
+  /** For `lock-order`: edges that other runs may have shown. */
+  readonly back: readonly LockEdge[];
 }
 
 /** Numbers of things all runs share by name are children of this one. */
@@ -44,6 +56,8 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
   readonly steps: Step[] = [];
   /** Locks made in this run. */
   readonly locks: WatchedLock[] = [];
+  /** Of all steps that are over. */
+  readonly trace: TraceHash;
   failure: RunFailure | undefined;
   /** Something ran while no step did. */
   strayed: string | undefined;
@@ -60,10 +74,11 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
   #queued: WatchedLock | undefined;
   #nowUs = 0;
 
-  constructor(names: Names, order: LockOrder, shared: Map<string, number>) {
-    this.#names = names;
-    this.#order = order;
-    this.#shared = shared;
+  constructor(across: AcrossRuns) {
+    this.#names = across.names;
+    this.#order = across.order;
+    this.#shared = across.shared;
+    this.trace = new TraceHash(across.objects);
     this.#root = new Task(this, 0, SETUP_ACTOR, "start", "setup", 0, -1);
     this.#running = this.#root;
   }
@@ -162,7 +177,7 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     this.touch(lock.number, true);
     if (ordered) {
       for (let held = this.#held; held !== undefined; held = held.outer) {
-        if (held.lock.turn === held.turn) this.#order.nested(held.lock, lock, this);
+        if (held.lock.turn === held.turn) this.#nested(held.lock, lock);
       }
     }
     return this.#running?.actor ?? SETUP_ACTOR;
@@ -199,7 +214,7 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
 
   /** Adds an actor's first task. */
   start(actor: number, name: string, run: () => void): void {
-    const number = this.#names.child(0, ACTORS + actor);
+    const number = this.#actorNumber(actor);
     const task = new Task(this, number, actor, "start", name, this.tasks.length, -1, run);
     this.tasks.push(task);
     this.#ready(task);
@@ -222,7 +237,7 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     this.#held = task.held;
     if (this.#recording) {
       // An actor's own steps never commute: they share its variables.
-      this.#touched = [~task.actor * 2 + 1];
+      this.#touched = [this.#actorNumber(task.actor) * 2 + 1];
       this.steps.push({ task, touched: this.#touched });
       if (task.kind === "time") this.touch(this.#named(CLOCK), true);
       this.touch(task.number, true);
@@ -233,6 +248,9 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
   /** Nothing is left of the running step: everything stands still. */
   stand(): void {
     this.#running = undefined;
+    const { trace, steps } = this;
+    const last = steps[trace.length];
+    if (last !== undefined) trace.add(last);
   }
 
   /** Code runs that belongs to no actor: a check. */
@@ -241,8 +259,24 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     this.#held = undefined;
   }
 
-  fail(kind: FailureKind, message: string, detail?: string): void {
-    this.failure ??= { kind, message, detail, actor: this.#running?.actor ?? SETUP_ACTOR };
+  fail(
+    kind: FailureKind,
+    message: string,
+    detail?: string,
+    back: readonly LockEdge[] = [],
+  ): void {
+    this.failure ??= { kind, message, detail, back, actor: this.#running?.actor ?? SETUP_ACTOR };
+  }
+
+  #nested(held: WatchedLock, wanted: WatchedLock): void {
+    const inversion = this.#order.nested(held, wanted);
+    if (inversion === undefined) return;
+    const { edge, back } = inversion;
+    const circle = [edge.held, edge.wanted, ...back.map((one) => one.wanted)].join(" -> ");
+    const stacks = [edge, ...back].map(
+      (one) => `${one.wanted} while holding ${one.held}:\n${one.stack}`,
+    );
+    this.fail("lock-order", `lock order inverted: ${circle}`, stacks.join("\n"), back);
   }
 
   #make(kind: TaskKind, on: string, run?: () => void, actor?: number): Task {
@@ -263,6 +297,10 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     if (parent === undefined) return this.#names.child(SHARED, 0);
     parent.children += 1;
     return this.#names.child(parent.number, parent.children);
+  }
+
+  #actorNumber(actor: number): number {
+    return this.#names.child(0, ACTORS + actor);
   }
 
   #named(name: string): number {

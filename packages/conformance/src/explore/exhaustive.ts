@@ -1,26 +1,19 @@
 import { HappensBefore, independent } from "./dependence.js";
 import type { Execution, Step } from "./execution.js";
-import { ScenarioError } from "./failure.js";
+import { notTwice } from "./failure.js";
 import { CUT, type Outcome } from "./runner.js";
 import { defaultChoice } from "./schedule.js";
+import type { Prefixes } from "./prefixes.js";
+import { IDLE, SearchNode, shareDone, WANTED } from "./search-node.js";
 import type { Strategy } from "./strategy.js";
 import type { Task } from "./task.js";
 
-/** What has become of one task at a node. */
-const IDLE = 0;
-const WANTED = 1;
-const DONE = 2;
-
 /** A point of the run being explored. */
-interface Node {
-  /** Ready tasks. */
-  readonly tasks: readonly number[];
-  readonly state: (typeof IDLE | typeof WANTED | typeof DONE)[];
+class Node extends SearchNode {
   /** What the step of each done task touched. */
-  readonly touched: (readonly number[] | undefined)[];
+  readonly touched: (readonly number[] | undefined)[] = [];
   /** Tasks that need not be picked: every order that begins with them was seen, with what their steps touch. */
-  readonly sleep: Map<number, readonly number[]>;
-  picked: number;
+  readonly sleep = new Map<number, readonly number[]>();
 }
 
 /**
@@ -29,15 +22,26 @@ interface Node {
  */
 export class Exhaustive implements Strategy {
   exhausted = false;
+  readonly bounded = false;
   readonly #reduce: boolean;
+  readonly #prefixes: Prefixes;
   readonly #stack: Node[] = [];
   readonly #order = new HappensBefore();
   /** Steps of the run before that are repeated. */
   #repeated = 0;
   #started = false;
 
-  constructor(reduce: boolean) {
+  constructor(reduce: boolean, prefixes: Prefixes) {
     this.#reduce = reduce;
+    this.#prefixes = prefixes;
+  }
+
+  get mine(): boolean {
+    return this.#prefixes.mine;
+  }
+
+  get progress(): number {
+    return this.exhausted ? 1 : shareDone(this.#stack);
   }
 
   next(): boolean {
@@ -47,10 +51,10 @@ export class Exhaustive implements Strategy {
     }
     const stack = this.#stack;
     for (let node = stack.at(-1); node !== undefined; node = stack.at(-1)) {
-      const pick = nextPick(node);
+      const { sleep } = node;
+      const pick = node.wanted((task) => !sleep.has(task));
       if (pick >= 0) {
-        node.picked = pick;
-        node.state[pick] = DONE;
+        node.pick(pick);
         this.#repeated = stack.length - 1;
         return true;
       }
@@ -65,42 +69,43 @@ export class Exhaustive implements Strategy {
     const known = this.#stack[depth];
     if (known !== undefined) {
       if (known.tasks[known.picked] !== execution.ready[known.picked]?.number) {
-        throw new ScenarioError(
-          "the scenario does not do the same thing twice: something other than the order of steps decides what it does",
-        );
+        throw notTwice();
       }
       return known.picked;
     }
+    const prefix = this.#prefixes.depth;
+    if (prefix > 0 && depth === prefix && !this.#prefixes.claim()) return CUT;
     const node = this.#reach(execution, depth);
     const pick = firstPick(node, defaultChoice(execution.ready, last));
     if (pick < 0) return CUT;
-    node.picked = pick;
-    if (this.#reduce) node.state[pick] = DONE;
-    else node.state.fill(WANTED);
-    node.state[pick] = DONE;
+    // Timers come and go without running, which no race shows: with one about, all is tried, and sleep alone prunes.
+    const timers = execution.ready.some(({ kind }) => kind === "time");
+    if (!this.#reduce || depth < prefix || timers) node.wantAll();
+    node.pick(pick);
     this.#stack.push(node);
     return pick;
   }
 
-  ended({ execution: { steps, ready }, complete }: Outcome): void {
+  ended({ execution: { steps }, complete }: Outcome): void {
+    if (complete && steps.length <= this.#prefixes.depth) this.#prefixes.claim();
     if (!this.#reduce) return;
     this.#remember(steps, steps.length);
     this.#order.analyse(steps, this.#repeated, (earlier, later) => {
       this.#reverse(steps, earlier, later);
     });
-    if (complete) this.#wantVanished(steps, ready);
+    if (complete) this.#wantVanished(steps);
   }
 
   /** A point no run has come to before. */
   #reach({ ready, steps }: Execution, depth: number): Node {
     const tasks = ready.map(({ number }) => number);
-    const sleep = new Map<number, readonly number[]>();
+    const node = new Node(tasks);
     const parent = this.#stack[depth - 1];
     const step = steps[depth - 1];
     if (this.#reduce && parent !== undefined && step !== undefined) {
       this.#remember(steps, depth);
       const stays = (task: number, touched: readonly number[]): void => {
-        if (tasks.includes(task) && independent(touched, step.touched)) sleep.set(task, touched);
+        if (tasks.includes(task) && independent(touched, step.touched)) node.sleep.set(task, touched);
       };
       for (const [task, touched] of parent.sleep) stays(task, touched);
       for (const [i, task] of parent.tasks.entries()) {
@@ -108,7 +113,7 @@ export class Exhaustive implements Strategy {
         if (i !== parent.picked && touched !== undefined) stays(task, touched);
       }
     }
-    return { tasks, state: tasks.map(() => IDLE), touched: [], sleep, picked: 0 };
+    return node;
   }
 
   /** Keeps what the last step before `depth` touched: others fall asleep by it. */
@@ -127,10 +132,13 @@ export class Exhaustive implements Strategy {
       if (!this.#begins(earlier, k, later)) continue;
       const task = steps[k]?.task.number ?? -1;
       const index = node.tasks.indexOf(task);
+      if (index < 0) continue;
       if (node.state[index] !== IDLE || node.sleep.has(task)) return;
       if (choice < 0) choice = index;
     }
     if (choice >= 0) node.state[choice] = WANTED;
+    // A timer behind another one: who opens its way there is not known, so all are tried.
+    else node.wantAll();
   }
 
   /** Whether step `k` can come first among what does not depend on `earlier`. */
@@ -143,26 +151,18 @@ export class Exhaustive implements Strategy {
     return true;
   }
 
-  /** What was ready and is not any more, without having run, was cancelled: it could have come before that. */
-  #wantVanished(steps: readonly Step[], readyAtEnd: readonly Task[]): void {
+  /** What was ready and is not any more, without having run, was cancelled, or the run failed before: it could have come earlier. */
+  #wantVanished(steps: readonly Step[]): void {
     for (let depth = 0; depth < steps.length; depth++) {
       const node = this.#stack[depth];
       if (node === undefined) return;
       const after = this.#stack[depth + 1]?.tasks;
       for (const [i, task] of node.tasks.entries()) {
         if (i === node.picked || node.state[i] !== IDLE) continue;
-        const stays = after?.includes(task) ?? false;
-        if (!stays && (after !== undefined || readyAtEnd.length > 0)) node.state[i] = WANTED;
+        if (after?.includes(task) !== true) node.state[i] = WANTED;
       }
     }
   }
-}
-
-function nextPick({ tasks, state, sleep }: Node): number {
-  for (const [i, task] of tasks.entries()) {
-    if (state[i] === WANTED && !sleep.has(task)) return i;
-  }
-  return -1;
 }
 
 function firstPick({ tasks, sleep }: Node, preferred: number): number {

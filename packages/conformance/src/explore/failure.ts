@@ -10,6 +10,8 @@ export type FailureKind =
   | "deadlock"
   /** Somebody waits and nobody is left to wake them. */
   | "lost-wakeup"
+  /** An actor ended with a lock held. */
+  | "lock-leaked"
   /** An actor waits for a promise that no scheduler knows: a timer of the host, input, or one that nobody settles. */
   | "foreign-wait"
   /** More steps than the bound allows. */
@@ -19,19 +21,21 @@ export type FailureKind =
   /** Two lock classes are taken in both orders, deadlock or not. */
   | "lock-order";
 
-/** One thing found, and how to see it again. */
+/** One thing found, and how to see it again. JSON as it stands. */
 export interface Failure {
   readonly kind: FailureKind;
   /** One line. */
   readonly message: string;
-  /** Whose step showed it; undefined for what concerns all. */
-  readonly actor?: string | undefined;
-  /** More lines: the cycle of waits, a stack, a sanitizer's history. */
-  readonly detail?: string | undefined;
+  /** Whose step showed it; null for what concerns all. */
+  readonly actor: string | null;
+  /** More lines: the waits of all, a stack, a sanitizer's history. */
+  readonly detail: string | null;
   /** Give it to `replay`. Empty is the default order. */
   readonly schedule: string;
-  /** For `lock-order`: the schedule that showed the other order. */
-  readonly otherSchedule?: string | undefined;
+  /** For `lock-order`: the schedule that showed the other order, where it is another. */
+  readonly otherSchedule: string | null;
+  /** Interruptions of an actor that could have gone on. */
+  readonly preemptions: number;
   /** Steps that ran, one a line: who, and from where. */
   readonly trace: readonly string[];
 }
@@ -39,4 +43,11 @@ export interface Failure {
 /** A scenario that cannot be explored: it is no scenario, or does not do the same thing twice. Not a finding about the model. */
 export class ScenarioError extends Error {
   override readonly name = "ScenarioError";
+}
+
+/** The same decisions led elsewhere. */
+export function notTwice(): ScenarioError {
+  return new ScenarioError(
+    "the scenario does not do the same thing twice: something other than the order of steps decides what it does",
+  );
 }

@@ -8,8 +8,8 @@ export interface LockEdge {
   readonly wanted: string;
   /** Where it was first seen. */
   readonly stack: string;
-  /** Who, in which run. */
-  readonly where: unknown;
+  /** Schedule of the run that showed it first; undefined while that run goes on. */
+  schedule: string | undefined;
 }
 
 /** An order that contradicts ones seen before. */
@@ -25,29 +25,39 @@ export interface Inversion {
  */
 export class LockOrder {
   readonly #edges = new Map<string, Map<string, LockEdge>>();
-  readonly #onInversion: (inversion: Inversion) => void;
-
-  constructor(onInversion: (inversion: Inversion) => void) {
-    this.#onInversion = onInversion;
-  }
+  #fresh: LockEdge[] = [];
 
   get edges(): readonly LockEdge[] {
     return [...this.#edges.values()].flatMap((from) => [...from.values()]);
   }
 
+  /** Edges of the run that just ended get its schedule. */
+  runEnded(schedule: () => string): void {
+    if (this.#fresh.length === 0) return;
+    const text = schedule();
+    for (const edge of this.#fresh) edge.schedule = text;
+    this.#fresh = [];
+  }
+
+  /** Forgets all orders seen. */
+  clear(): void {
+    this.#edges.clear();
+    this.#fresh = [];
+  }
+
   /** `held` is held where `wanted` is asked for. The stack is taken only the first time. */
-  nested(held: WatchedLock, wanted: WatchedLock, where: unknown): void {
+  nested(held: WatchedLock, wanted: WatchedLock): Inversion | undefined {
     const same = held.lockClass === wanted.lockClass;
     const from = same ? `${held.lockClass} (${held.name})` : held.lockClass;
     const to = same ? `${wanted.lockClass} (${wanted.name})` : wanted.lockClass;
     const edges = this.#edges.get(from) ?? new Map<string, LockEdge>();
     this.#edges.set(from, edges);
-    if (from === to || edges.has(to)) return;
-    const stack = stackHere();
-    const edge: LockEdge = { held: from, wanted: to, stack, where };
+    if (from === to || edges.has(to)) return undefined;
+    const edge: LockEdge = { held: from, wanted: to, stack: stackHere(), schedule: undefined };
     const back = this.#path(to, from, new Set());
     edges.set(to, edge);
-    if (back !== undefined) this.#onInversion({ edge, back });
+    this.#fresh.push(edge);
+    return back === undefined ? undefined : { edge, back };
   }
 
   #path(from: string, to: string, seen: Set<string>): LockEdge[] | undefined {

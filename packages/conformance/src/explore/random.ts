@@ -21,13 +21,16 @@ export class Random {
 /** Picks evenly among what is ready. Each run has a seed of its own, so that one run is the same whoever else runs. */
 export class RandomOrders implements Strategy {
   readonly exhausted = false;
+  readonly bounded = false;
+  readonly mine = true;
+  readonly progress = undefined;
   readonly #seed: number;
   readonly #stride: number;
   #run: number;
   #random = new Random(0);
 
   /** Runs `first`, `first + stride`, and so on of all runs of that seed. */
-  constructor(seed: number, first = 0, stride = 1) {
+  constructor(seed: number, first: number, stride: number) {
     this.#seed = seed;
     this.#stride = stride;
     this.#run = first - stride;

@@ -4,14 +4,14 @@ import type { Chooser } from "./runner.js";
 import { defaultChoice, findMove, letterOf, type Move } from "./schedule.js";
 import type { Task } from "./task.js";
 
-/** Follows decisions, and the default order after them. */
+/** Follows decisions; the default order where there is none. */
 export class Script implements Chooser {
-  readonly #moves: readonly Move[];
+  readonly #moves: readonly (Move | undefined)[];
   readonly #strict: boolean;
   #at = 0;
 
   /** @param strict - a decision that does not fit is an error; else the default takes its place. */
-  constructor(moves: readonly Move[], strict: boolean) {
+  constructor(moves: readonly (Move | undefined)[], strict: boolean) {
     this.#moves = moves;
     this.#strict = strict;
   }
@@ -27,6 +27,14 @@ export class Script implements Chooser {
     const others = ready.map(({ actor }) => letterOf(actor)).join(" ");
     throw new ScenarioError(
       `the schedule is not of this scenario: decision ${this.#at} picks ${letterOf(move.actor)}, ready are ${others}`,
+    );
+  }
+
+  /** @throws ScenarioError where decisions are left over: the run needed fewer. */
+  assertUsed(): void {
+    if (!this.#strict || this.#at >= this.#moves.length) return;
+    throw new ScenarioError(
+      `the schedule is not of this scenario: ${this.#moves.length} decisions, the run has ${this.#at}`,
     );
   }
 }

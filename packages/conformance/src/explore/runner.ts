@@ -1,14 +1,15 @@
 import type { DmaBufEvent } from "@peerbar/core";
-import { Execution } from "./execution.js";
+import { type AcrossRuns, Execution } from "./execution.js";
 import { ScenarioError } from "./failure.js";
 import { LockOrder } from "./lock-order.js";
 import { Names } from "./names.js";
 import { catchRejections } from "./rejections.js";
 import type { Scenario } from "./scenario.js";
-import { type Move, moveOf, preemptions } from "./schedule.js";
+import { defaultChoice, formatSchedule, type Move, moveOf, preemptions } from "./schedule.js";
 import { type Actor, nameOf, RunStage } from "./stage.js";
 import { describeStuck } from "./stuck.js";
 import type { Task } from "./task.js";
+import { ObjectTable } from "./trace-hash.js";
 import { Turns } from "./turns.js";
 
 /** A strategy's answer that this run is not worth going on with. */
@@ -27,7 +28,7 @@ export interface Outcome {
   /** False where the strategy cut it short. */
   readonly complete: boolean;
   readonly preemptions: number;
-  /** Decisions at every point with a choice. */
+  /** Decisions at every point with a choice, up to the last that the default order would not have made. */
   readonly moves: readonly Move[];
 }
 
@@ -36,29 +37,26 @@ const MAX_STEPS = 10_000;
 /** Runs a scenario once at a time, each time from the start, with somebody else deciding. */
 export class Runner {
   readonly scenario: Scenario;
-  readonly names = new Names();
-  readonly order: LockOrder;
+  readonly order = new LockOrder();
   readonly #turns = new Turns();
+  readonly #across: AcrossRuns;
   #current: Execution | undefined;
   #free: (() => void) | undefined;
-  readonly #shared = new Map<string, number>();
   /** Told of the events of each run, where set. */
   onEvent: ((event: DmaBufEvent, execution: Execution) => void) | undefined;
+
+  /** Told of each state a run comes to, by its two hashes. */
+  onState: ((low: number, high: number) => void) | undefined;
 
   constructor(scenario: Scenario) {
     checkScenario(scenario);
     this.scenario = scenario;
-    this.order = new LockOrder(({ edge, back }) => {
-      const circle = [...back.map((one) => one.held), edge.held, edge.wanted].join(" -> ");
-      const all = [edge, ...back].map(
-        (one) => `${one.wanted} while holding ${one.held}:\n${one.stack}`,
-      );
-      (edge.where as Execution).fail(
-        "lock-order",
-        `lock order inverted: ${circle}`,
-        all.join("\n"),
-      );
-    });
+    this.#across = {
+      names: new Names(),
+      order: this.order,
+      shared: new Map(),
+      objects: new ObjectTable(),
+    };
   }
 
   /** From now on rejections nobody handles are findings of the run that goes on. */
@@ -81,8 +79,8 @@ export class Runner {
   /** One run. @throws ScenarioError where the scenario itself is broken. */
   run(chooser: Chooser): Promise<Outcome> {
     return new Promise((resolve, reject) => {
-      const execution = new Execution(this.names, this.order, this.#shared);
-      const run = new Run(this.scenario, execution, chooser, this.onEvent);
+      const execution = new Execution(this.#across);
+      const run = new Run(this, execution, chooser);
       this.#current = execution;
       const tick = (): boolean => {
         try {
@@ -97,7 +95,9 @@ export class Runner {
           run.stand();
         })
         .then(() => {
-          if (run.broken === undefined) resolve(run.outcome());
+          const outcome = run.outcome();
+          this.order.runEnded(() => formatSchedule(outcome.moves));
+          if (run.broken === undefined) resolve(outcome);
           else reject(run.broken);
         });
     });
@@ -114,22 +114,25 @@ class Run {
   readonly #chooser: Chooser;
   readonly #stage: RunStage;
   readonly #maxSteps: number;
+  readonly #onState: Runner["onState"];
   readonly #moves: Move[] = [];
   #phase: Phase = "setup";
   #settled = false;
   #checked = 0;
+  /** Decisions that matter: later ones are what the default would have been. */
+  #decided = 0;
   #left = 0;
   #last: Task | undefined;
   #preemptions = 0;
   #complete = true;
 
   constructor(
-    scenario: Scenario,
+    { scenario, onEvent, onState }: Runner,
     execution: Execution,
     chooser: Chooser,
-    onEvent: ((event: DmaBufEvent, execution: Execution) => void) | undefined,
   ) {
     this.#scenario = scenario;
+    this.#onState = onState;
     this.#execution = execution;
     this.#chooser = chooser;
     this.#maxSteps = scenario.maxSteps ?? MAX_STEPS;
@@ -148,17 +151,23 @@ class Run {
       actors: this.#stage.actors,
       complete: this.#complete,
       preemptions: this.#preemptions,
-      moves: this.#moves,
+      moves: this.#moves.slice(0, this.#decided),
     };
   }
 
+  /** The step that ran is over. */
   stand(): void {
-    if (this.#phase !== "setup") this.#execution.stand();
+    if (this.#phase === "setup") return;
+    const { trace } = this.#execution;
+    const before = trace.length;
+    this.#execution.stand();
+    if (trace.length > before) this.#onState?.(trace.low, trace.high);
   }
 
   /** Ends the step before and begins the next. False when the run is over. */
   tick(): boolean {
     const execution = this.#execution;
+    this.stand();
     if (execution.strayed !== undefined) {
       throw new ScenarioError(
         `"${this.#scenario.name}": ${execution.strayed} outside of any step: an actor was woken by something other than the scheduler`,
@@ -261,6 +270,7 @@ class Run {
     }
     if (ready.length > 1) {
       this.#moves.push(moveOf(ready, index));
+      if (index !== defaultChoice(ready, this.#last)) this.#decided = this.#moves.length;
       this.#preemptions += preemptions(ready, index, this.#last);
     }
     this.#last = task;
@@ -271,12 +281,16 @@ class Run {
   #endActing(): void {
     const execution = this.#execution;
     const { actors } = this.#stage;
+    const leaked = execution.locks.find(({ owner }) => owner >= 0);
     const stuck =
       this.#left > 0 ||
       execution.tasks.some((task) => !task.over && !task.ready && task.kind !== "time");
     if (stuck) {
       const { kind, message, detail } = describeStuck(execution, actors);
       execution.fail(kind, message, detail);
+    } else if (leaked !== undefined) {
+      const who = nameOf(leaked.owner, actors);
+      execution.fail("lock-leaked", `lock ${leaked.name} is still held by ${who}, which has ended`);
     }
     execution.record(false);
     this.#settled = true;

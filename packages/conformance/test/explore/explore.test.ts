@@ -61,8 +61,8 @@ describe("exhaustive exploration", () => {
     const [failure] = failures;
     expect(failure).toMatchObject({ kind: "check-failed", message: "check: Error: count is 1" });
     const again = await replay(lostUpdate, failure?.schedule ?? "");
-    expect(again).toEqual({ ...failure, detail: again?.detail });
-    expect(await replay(lostUpdate, "")).toBeUndefined();
+    expect(again.failure).toEqual({ ...failure, detail: again.failure?.detail });
+    expect((await replay(lostUpdate, "")).failure).toBeUndefined();
   });
 
   it("finds a deadlock, prints who waits for whom, and reports the inverted order before it happens", async () => {
@@ -70,7 +70,7 @@ describe("exhaustive exploration", () => {
     expect(exhausted).toBe(true);
     expect(failures.map(({ kind }) => kind)).toEqual(["lock-order", "deadlock"]);
     expect(failures[1]?.message).toBe(
-      "deadlock: ba waits for lock a, held by ab; ab waits for lock b, held by ba",
+      "deadlock: ab waits for lock b, held by ba; ba waits for lock a, held by ab",
     );
     expect(failures[0]?.detail?.match(/explore\.test\.ts/g)).toHaveLength(2);
   });

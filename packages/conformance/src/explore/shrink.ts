@@ -1,0 +1,67 @@
+import type { RunFailure } from "./execution.js";
+import { Script } from "./replay.js";
+import { type Outcome, Runner } from "./runner.js";
+import type { Scenario } from "./scenario.js";
+import type { Move } from "./schedule.js";
+
+/** Runs spent on making one failure smaller. */
+const ATTEMPTS = 400;
+
+/**
+ * The same failure with fewer decisions: those that the default order makes as well are given up, one stretch after the other, as long as the
+ * failure stays. Undefined where it does not show again by itself: a lock order that two runs contradict needs both.
+ */
+export async function shrink(scenario: Scenario, outcome: Outcome): Promise<Outcome | undefined> {
+  const wanted = outcome.execution.failure;
+  if (wanted === undefined) return undefined;
+  const runner = new Runner(scenario);
+  runner.open();
+  try {
+    return await smallest(runner, outcome, wanted);
+  } finally {
+    runner.close();
+  }
+}
+
+async function smallest(
+  runner: Runner,
+  outcome: Outcome,
+  wanted: RunFailure,
+): Promise<Outcome | undefined> {
+  let attempts = 0;
+  const attempt = async (moves: readonly (Move | undefined)[]): Promise<Outcome | undefined> => {
+    attempts += 1;
+    runner.order.clear();
+    const tried = await runner.run(new Script(moves, false));
+    return isSame(tried.execution.failure, wanted) ? tried : undefined;
+  };
+  let best = await attempt(outcome.moves);
+  if (best === undefined) return undefined;
+  for (let length = best.moves.length; length >= 1; length = length >> 1) {
+    for (let at = best.moves.length - length; at >= 0 && attempts < ATTEMPTS; ) {
+      const from = at;
+      const moves: readonly (Move | undefined)[] = best.moves.map((move, i) =>
+        i >= from && i < from + length ? undefined : move,
+      );
+      const tried = await attempt(moves);
+      if (tried !== undefined && isSmaller(tried, best)) best = tried;
+      at = Math.min(at, best.moves.length) - length;
+    }
+  }
+  return best;
+}
+
+function isSame(failure: RunFailure | undefined, wanted: RunFailure): boolean {
+  return failure?.kind === wanted.kind && plain(failure.message) === plain(wanted.message);
+}
+
+/** Counters and addresses may differ from one order to the next. */
+function plain(message: string): string {
+  return message.replace(/(?:0x)?[0-9a-f]*\d[0-9a-f]*/g, "#");
+}
+
+/** Fewer interruptions first, then fewer decisions. */
+function isSmaller(a: Outcome, b: Outcome): boolean {
+  if (a.preemptions !== b.preemptions) return a.preemptions < b.preemptions;
+  return a.moves.length < b.moves.length;
+}
