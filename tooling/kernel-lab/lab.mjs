@@ -1,15 +1,16 @@
 /** `pnpm lab`: a real kernel in an emulated machine, and a test, a command or a shell inside it. docs/kernel-lab.md tells more. */
-import { existsSync } from "node:fs";
-import { relative, resolve } from "node:path";
+import { existsSync, readdirSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
 import { chooseAccel } from "./src/accel.mjs";
 import { parseArguments, usage } from "./src/arguments.mjs";
 import { boot } from "./src/boot.mjs";
+import { bundleTests } from "./src/bundle.mjs";
 import { doctor } from "./src/doctor.mjs";
 import { commandJob, shellJob, testJob } from "./src/job.mjs";
 import { findKernel } from "./src/kernel.mjs";
 import { machineByName, machines } from "./src/machines.mjs";
 import { oracleModule } from "./src/oracle.mjs";
-import { root } from "./src/paths.mjs";
+import { room, root } from "./src/paths.mjs";
 import { installRequirements } from "./src/requirements.mjs";
 import { killChildren } from "./src/run.mjs";
 import { LabError, say } from "./src/say.mjs";
@@ -54,7 +55,7 @@ async function main(words) {
 
 async function start(options) {
   const machine = machineByName(options.machine);
-  const files = options.rest.map((file) => testFile(options, file));
+  const files = testFiles(options);
   const kernel = await findKernel({ refresh: options.refresh });
   const oracle = await oracleModule(kernel);
   if (options.verb === "build") {
@@ -63,6 +64,8 @@ async function start(options) {
   }
   installRequirements(["boot"]);
   const accel = await chooseAccel(options.accel, kernel);
+  const prepare =
+    files.length === 0 ? undefined : (folder) => bundleTests(files, join(folder, "tests"));
   say(`booting ${machine.name} (Linux ${kernel.version}, ${accel}) ...`);
   const started = Date.now();
   const result = await boot({
@@ -70,7 +73,8 @@ async function start(options) {
     kernel,
     oracle,
     accel,
-    script: script(options, machine, files),
+    prepare,
+    script: script(options, machine),
     interactive: options.verb === "shell",
     timeoutSeconds: options.verb === "shell" ? 86_400 : options.timeoutSeconds,
     cpus: options.cpus,
@@ -90,21 +94,29 @@ async function start(options) {
   return exitCode;
 }
 
-function script(options, machine, files) {
+function script(options, machine) {
   switch (options.verb) {
     case "shell":
       return shellJob(machine, caller);
     case "run":
       return commandJob(machine, options.rest, caller);
     default:
-      return testJob(machine, files.length > 0 ? files : ["tooling/kernel-lab/lab"]);
+      return testJob(machine);
   }
 }
 
-/** A test file as the machine names it: it sees the same tree under the same path. */
-function testFile(options, file) {
-  if (options.verb !== "test") return file;
-  const path = resolve(caller, file);
-  if (!existsSync(path)) throw new LabError(`${file} does not exist`, 2);
-  return relative(root, path);
+/** The test files, relative to the checkout's root; the lab's own where none is named. */
+function testFiles(options) {
+  if (options.verb !== "test") return [];
+  if (options.rest.length === 0) {
+    return readdirSync(join(room, "lab"))
+      .filter((name) => name.endsWith(".lab.ts"))
+      .sort()
+      .map((name) => relative(root, join(room, "lab", name)));
+  }
+  return options.rest.map((file) => {
+    const path = resolve(caller, file);
+    if (!existsSync(path)) throw new LabError(`${file} does not exist`, 2);
+    return relative(root, path);
+  });
 }

@@ -1,15 +1,19 @@
 import { spawn } from "node:child_process";
 import {
   chmodSync,
+  closeSync,
   copyFileSync,
   existsSync,
   mkdtempSync,
+  openSync,
   readFileSync,
+  readSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { StringDecoder } from "node:string_decoder";
 import { buffersLeft, findings, message } from "./console.mjs";
 import { room } from "./paths.mjs";
 import { qemuArguments } from "./qemu-args.mjs";
@@ -31,7 +35,7 @@ import { LabError } from "./say.mjs";
  * @property {(chunk: Buffer) => void} [onOutput]
  * @property {(chunk: Buffer) => void} [onComplaint] the job's stderr
  * @property {(line: string) => void} [onConsole]
- * @property {(folder: string) => void} [prepare] puts files into the job's folder before the start
+ * @property {(folder: string) => Promise<void>} [prepare] puts files into the job's folder before the start
  * @property {(folder: string) => void} [collect] reads the job's folder after the end
  */
 
@@ -57,7 +61,7 @@ export async function boot(options) {
     writeFileSync(join(folder, "job.sh"), options.script);
     if (options.oracle !== undefined) copyFileSync(options.oracle, join(folder, "oracle.ko"));
     if (options.interactive) writeFileSync(join(folder, "interactive"), "");
-    options.prepare?.(folder);
+    await options.prepare?.(folder);
     const result = await runMachine(options, folder);
     options.collect?.(folder);
     return result;
@@ -84,7 +88,7 @@ function runMachine(options, folder) {
   const child = track(
     spawn(program, args, {
       detached: !options.interactive,
-      stdio: [stdin, stdout, "pipe", "pipe", "pipe"],
+      stdio: [stdin, stdout, "pipe", "pipe"],
     }),
   );
   let qemuErrors = "";
@@ -94,8 +98,8 @@ function runMachine(options, folder) {
   child.stderr.setEncoding("utf8").on("data", (chunk) => {
     qemuErrors += chunk;
   });
-  child.stdio[3].setEncoding("utf8").on("data", (chunk) => lines.take(chunk));
-  child.stdio[4].on("data", (chunk) => options.onComplaint?.(chunk));
+  const follow = followFile(join(folder, "console"), (chunk) => lines.take(chunk));
+  child.stdio[3].on("data", (chunk) => options.onComplaint?.(chunk));
   for (const stream of child.stdio) stream?.on("error", () => undefined);
   const timer = setTimeout(() => {
     timedOut = true;
@@ -105,6 +109,7 @@ function runMachine(options, folder) {
     child.once("error", reject);
     child.once("close", () => {
       clearTimeout(timer);
+      follow.end();
       const read = (name) =>
         existsSync(join(folder, name)) ? readFileSync(join(folder, name), "utf8") : "";
       const code = read("exit-code").trim();
@@ -130,6 +135,33 @@ function withoutNoise(text) {
     .split("\n")
     .filter((line) => line.trim() !== "" && !/TCG doesn't support requested feature/.test(line))
     .join("\n");
+}
+
+/** Gives what is appended to a file, soon after it is; `end` gives the rest. */
+function followFile(path, take) {
+  let fd;
+  const buffer = Buffer.alloc(65_536);
+  const decoder = new StringDecoder("utf8");
+  const poll = () => {
+    try {
+      fd ??= openSync(path, "r");
+      for (;;) {
+        const got = readSync(fd, buffer, 0, buffer.length, null);
+        if (got === 0) return;
+        take(decoder.write(buffer.subarray(0, got)));
+      }
+    } catch (error) {
+      if (error.code !== "ENOENT") throw error;
+    }
+  };
+  const timer = setInterval(poll, 100);
+  return {
+    end() {
+      clearInterval(timer);
+      poll();
+      if (fd !== undefined) closeSync(fd);
+    },
+  };
 }
 
 /** Cuts a stream into lines. */

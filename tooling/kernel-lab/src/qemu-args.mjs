@@ -27,7 +27,8 @@ const iommuDevice = {
  *
  * @param {import("./machines.mjs").MachineRow} machine
  * @param {{ image: string, jobFolder: string, init: string, accel: "tcg" | "kvm", cpus: number, memoryMiB: number }} boot
- * @returns {string[]} arguments of qemu-system-x86_64; descriptor 3 carries the kernel's console and 4 the job's stderr, both sockets
+ * @returns {string[]} arguments of qemu-system-x86_64; descriptor 3, a socket, carries the job's stderr; the kernel's console
+ *   goes to the file `console` of the job's folder, because a serial line drops what nobody takes at once
  */
 export function qemuArguments(machine, boot) {
   const devices = new DeviceList(boot.jobFolder);
@@ -42,8 +43,8 @@ export function qemuArguments(machine, boot) {
     ...["-cpu", machine.cpu, "-smp", `${boot.cpus}`, "-m", `${boot.memoryMiB}M`],
     ...numa(machine, boot),
     ...["-kernel", boot.image, "-append", kernelCommandLine(machine, boot)],
-    ...["-chardev", "socket,id=console,fd=3", "-serial", "chardev:console"],
-    ...["-chardev", "stdio,id=job,signal=off", "-chardev", "socket,id=complaints,fd=4"],
+    ...["-chardev", `file,id=console,path=${boot.jobFolder}/console`, "-serial", "chardev:console"],
+    ...["-chardev", "stdio,id=job,signal=off", "-chardev", "socket,id=complaints,fd=3"],
     ...["-device", "virtio-serial-pci,bus=pcie.0,addr=1d,max_ports=4"],
     ...["-device", "virtconsole,chardev=job", "-device", "virtconsole,chardev=complaints"],
     ...share("root", "/", "1e", "on"),
@@ -60,7 +61,7 @@ export function kernelCommandLine(machine, boot) {
   return [
     "console=ttyS0,115200",
     "root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose ro",
-    "panic=-1 oops=panic hung_task_panic=0 tsc=reliable loglevel=7 vfio.enable_unsafe_noiommu_mode=1",
+    "panic=-1 oops=panic hung_task_panic=0 tsc=reliable no_timer_check loglevel=7 vfio.enable_unsafe_noiommu_mode=1",
     ...kernelArguments[machine.iommu],
     ...machine.kernel,
     `init=${boot.init}`,
