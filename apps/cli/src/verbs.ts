@@ -1,6 +1,7 @@
 import { classNames } from "@peerbar/words";
 import { auditVerb } from "./audit/verb.js";
 import { cpuKinds, roles, shells } from "./kinds.js";
+import { shareVerb } from "./share/verb.js";
 import type { ArgumentSpec, OptionSpec, Verb } from "./verb.js";
 
 const file: OptionSpec = {
@@ -253,6 +254,7 @@ export const verbs: readonly Verb[] = [
     run: async (io, options) => (await import("./commands/capture.js")).capture(io, options),
   },
   auditVerb,
+  shareVerb,
   {
     name: "doctor",
     summary: "can this machine share BARs: kernel, device nodes, IOMMU, drivers, limits, ACS",
