@@ -9,6 +9,7 @@ import type { PhysicalMemory } from "../reference/physical-memory.js";
  * |---|---|
  * | `sgt` | maps buffers (accepts `sgt`) |
  * | `phys` | takes physical ranges (accepts `phys`) |
+ * | `fd` | takes descriptors of a running kernel (accepts `fd`); the memory has `descriptors` |
  * | `revocable` | has invalidateMappings |
  * | `dynamic` | maps again by itself once the exporter has restored the memory |
  * | `final` | takes a revoke as final: the import is dead afterwards |
@@ -23,6 +24,7 @@ import type { PhysicalMemory } from "../reference/physical-memory.js";
 export type ImporterCapability =
   | "sgt"
   | "phys"
+  | "fd"
   | "revocable"
   | "dynamic"
   | "final"

@@ -14,6 +14,7 @@ import {
   physAddr,
   ScatterTable,
   toPfn,
+  type WaitOptions,
 } from "@peerbar/core";
 import { MemoryBuffer, MemoryExporter } from "../reference/memory-exporter.js";
 import type { PhysicalMemory } from "../reference/physical-memory.js";
@@ -40,7 +41,7 @@ export class WatchedExporter extends MemoryExporter {
   revocableOnly = false;
   readonly #failures = new Map<FailingStep, DmaBufError>();
 
-  constructor(memory: PhysicalMemory, offers: readonly InterconnectName[] = ["sgt", "phys"]) {
+  constructor(memory: PhysicalMemory, offers: readonly InterconnectName[] = offersOf(memory)) {
     super({ memory, offers });
   }
 
@@ -70,8 +71,14 @@ export class WatchedExporter extends MemoryExporter {
   }
 }
 
+/** Memory of a kernel has descriptors too, and an importer over that kernel takes nothing else. */
+function offersOf({ descriptors }: PhysicalMemory): readonly InterconnectName[] {
+  return descriptors === undefined ? ["sgt", "phys"] : ["sgt", "phys", "fd"];
+}
+
 class WatchedBuffer extends MemoryBuffer {
   readonly #exporter: WatchedExporter;
+  #fd: number | undefined;
   /** What undoes each table that was mapped page by page. */
   readonly #scattered = new Map<ScatterTable, () => void>();
 
@@ -149,8 +156,29 @@ class WatchedBuffer extends MemoryBuffer {
     held: Held,
   ): Interconnects[N] {
     this.#exporter.throwIfFailing("map");
-    const opened = super.open(attachment, name, held);
+    const { descriptors } = this.exporter.memory;
+    let opened: Interconnects[N];
+    if (name === "fd" && descriptors !== undefined) {
+      // The same refusal while revoked as for the ranges.
+      this.#fd ??= descriptors.open(super.open(attachment, "phys", held));
+      opened = this.#fd as Interconnects[N];
+    } else {
+      opened = super.open(attachment, name, held);
+    }
     this.#exporter.handedOut += 1;
     return opened;
+  }
+
+  override async setRevoked(revoked: boolean, options: WaitOptions | undefined): Promise<void> {
+    const { descriptors } = this.exporter.memory;
+    const changes = this.#fd !== undefined && this.revoked !== revoked;
+    if (changes && !revoked) descriptors?.setRevoked(this.#fd ?? -1, false);
+    await super.setRevoked(revoked, options);
+    if (changes && revoked) descriptors?.setRevoked(this.#fd ?? -1, true);
+  }
+
+  override release(): void {
+    if (this.#fd !== undefined) this.exporter.memory.descriptors?.close(this.#fd);
+    super.release();
   }
 }

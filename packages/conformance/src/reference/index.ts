@@ -1,6 +1,7 @@
 export { MemoryEngine } from "./engine.js";
 export type { MemoryExporterOptions } from "./memory-exporter.js";
 export { MemoryBuffer, MemoryExporter } from "./memory-exporter.js";
+export type { DescriptorSource } from "./physical-memory.js";
 export { PhysicalMemory } from "./physical-memory.js";
 export { SimpleAddressSpace } from "./simple-address-space.js";
 export type { SimpleImportMode } from "./simple-importer.js";

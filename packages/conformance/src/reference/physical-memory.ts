@@ -1,10 +1,27 @@
 import { fromPfn, PAGE_BYTES, PAGE_SIZE, type PhysRange, physAddr, toPfn } from "@peerbar/core";
 
 /**
+ * Where memory belongs to a running kernel: descriptors of it. The suite's exporter then offers `fd` too, and an importer over the kernel's
+ * own IOMMU can be run against it.
+ */
+export interface DescriptorSource {
+  /** A descriptor that shows those ranges, in that order. The caller gives it to {@link close}. */
+  open(ranges: readonly PhysRange[]): number;
+  close(fd: number): void;
+  /**
+   * Does in the kernel what an exporter does: takes the memory of `fd` back, after importers of this process were told, or gives it back,
+   * before they are. Its bytes must stay readable through the memory meanwhile.
+   */
+  setRevoked(fd: number, revoked: boolean): void;
+}
+
+/**
  * Sparse physical memory, page by page: what the reference exporter shares and the suites' devices read and write.
  * Addresses and lengths are bytes.
  */
 export class PhysicalMemory {
+  /** Absent for memory of this process. */
+  readonly descriptors: DescriptorSource | undefined = undefined;
   readonly #pages = new Map<number, Uint8Array>();
   #next: number;
 
