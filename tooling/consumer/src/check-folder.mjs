@@ -40,7 +40,7 @@ export async function checkFolder(checks, place, manager, packed, runtimes) {
         const printed = run([node, `out/${name}.js`], { cwd: folder })
           .split("\n")
           .slice(0, -1);
-        same(printed, prints, name);
+        if (prints.length > 0) same(printed, prints, name);
       }
     });
     await checkBin(checks, folder, on, node);

