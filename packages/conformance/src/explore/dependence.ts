@@ -20,6 +20,7 @@ export class HappensBefore {
   readonly #lastWrite = new Map<number, number>();
   readonly #reads = new Map<number, number[]>();
   readonly #direct: number[] = [];
+  readonly #races: number[] = [];
 
   /** Whether step `a` must come before step `b`. */
   ordered(a: number, b: number): boolean {
@@ -39,10 +40,13 @@ export class HappensBefore {
       if (madeBy >= 0) this.#follow(i, madeBy);
       if (wokenBy >= 0) this.#follow(i, wokenBy);
       this.#collect(i, step.touched);
+      const races = this.#races;
+      races.length = 0;
       for (const earlier of this.#direct) {
-        if (i >= from && this.#races(earlier, i)) onRace(earlier, i);
+        if (i >= from && this.#isRace(earlier, i)) races.push(earlier);
       }
       for (const earlier of this.#direct) this.#follow(i, earlier);
+      for (const earlier of races) onRace(earlier, i);
     }
   }
 
@@ -67,7 +71,7 @@ export class HappensBefore {
   }
 
   /** Directly dependent: nothing in between forces the order. What made or woke the later step is known to `before` already. */
-  #races(earlier: number, i: number): boolean {
+  #isRace(earlier: number, i: number): boolean {
     if (this.ordered(earlier, i)) return false;
     for (const other of this.#direct) {
       if (other !== earlier && this.ordered(earlier, other)) return false;

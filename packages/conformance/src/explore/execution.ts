@@ -135,9 +135,10 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     this.#showNextTimer();
     return {
       [dispose]: () => {
+        // Also where it has fired: that it came too late is an order, too.
+        this.touch(clock, true);
         const at = timers.indexOf(task);
         if (at < 0) return;
-        this.touch(clock, true);
         timers.splice(at, 1);
         this.#hide(task);
         task.over = true;

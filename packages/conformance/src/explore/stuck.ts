@@ -12,9 +12,10 @@ export interface Stuck {
 
 /** Explains a run that came to rest with actors left: a circle of locks, a wake-up that never comes, or a wait for something outside. */
 export function describeStuck(execution: Execution, actors: readonly Actor[]): Stuck {
-  const parked = execution.tasks.filter(
-    (task) => !task.over && !task.ready && task.kind !== "time",
-  );
+  // By actor: equal ends have equal messages, whoever came first.
+  const parked = execution.tasks
+    .filter((task) => !task.over && !task.ready && task.kind !== "time")
+    .sort((a, b) => a.actor - b.actor || a.order - b.order);
   const lines = parked.map((task) => lineOf(task, actors));
   const circle = findCircle(parked);
   if (circle !== undefined) {

@@ -1,10 +1,13 @@
 import { DmaBufError, dispose, FenceContext, Lock } from "@peerbar/core";
-import { Random } from "../../src/explore/random.js";
 import { type Scenario, type Stage, scenario } from "../../src/explore/index.js";
+import { Random } from "../../src/explore/random.js";
 
 /** What an actor of a made-up scenario does next. */
 type Op =
-  | { readonly op: "lock" | "try" | "flag" | "wait" | "signal" | "fence" | "add"; readonly n: number }
+  | {
+      readonly op: "lock" | "try" | "flag" | "wait" | "signal" | "fence" | "add";
+      readonly n: number;
+    }
   | { readonly op: "read" | "copy"; readonly n: number; readonly m: number }
   | { readonly op: "pause" | "yield" | "unlock" | "defer" | "timer" | "spread" }
   | { readonly op: "deadline"; readonly n: number; readonly us: number };
