@@ -33,7 +33,7 @@ export async function checkNewProjects(checks, place, packed, bin) {
     await checkProject(checks, `my-${role}`, folder);
     await checks.check(`my-${role}: npm run check`, () => {
       const said = run(["npm", "run", "check"], { cwd: folder });
-      if (!/ [1-9]\d* passed, 0 failed/.test(` ${said}`)) throw new Error(said);
+      if (!/^[1-9]\d* passed, 0 failed/m.test(said)) throw new Error(said);
     });
   }
   return modules;

@@ -1,0 +1,36 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { run } from "./packages.mjs";
+
+/**
+ * Writes `sbom.cdx.json` (CycloneDX) for everything that somebody gets who installs all packages: they are installed from their tarballs
+ * into a fresh folder, and npm lists what is there. pnpm 10 writes no SBOM itself.
+ *
+ * @returns number of components
+ */
+export function writeSbom(into, packed) {
+  const place = mkdtempSync(join(tmpdir(), "peerbar-sbom-"));
+  try {
+    const dependencies = Object.fromEntries(packed.map(({ name, file }) => [name, `file:${file}`]));
+    const { version } = packed[0];
+    const manifest = { name: "peerbar-packages", version, private: true, dependencies };
+    mkdirSync(place, { recursive: true });
+    writeFileSync(join(place, "package.json"), JSON.stringify(manifest));
+    run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"], { cwd: place });
+    const text = run(["npm", "sbom", "--sbom-format", "cyclonedx", "--omit", "dev"], {
+      cwd: place,
+    });
+    const sbom = JSON.parse(text);
+    // Where a tarball lay on this machine is nobody's business.
+    for (const component of sbom.components) {
+      component.externalReferences = component.externalReferences?.filter(
+        ({ url }) => !url.startsWith("file:"),
+      );
+    }
+    writeFileSync(join(into, "sbom.cdx.json"), `${JSON.stringify(sbom, undefined, 2)}\n`);
+    return sbom.components.length;
+  } finally {
+    rmSync(place, { recursive: true, force: true });
+  }
+}
