@@ -36,10 +36,9 @@ export class IoPageTable extends PageTableWalk {
   readonly #bestSize: Uint8Array;
   /** One level holds pages of several sizes. */
   readonly #mixed: boolean;
-  /** log2 of the largest page of a format with one size a level. */
+  /** Pages of the largest page, in a format with one size a level, and that level; else 0. */
   readonly #largest: number;
-  /** First slot that #largePages leaves. */
-  #end = 0;
+  readonly #largestLevel: number;
   readonly #physPages: number;
   readonly #firstPage: number;
   readonly #endPage: number;
@@ -59,7 +58,8 @@ export class IoPageTable extends PageTableWalk {
     super(format, memory);
     this.#bestSize = bestSizes(format.sizes);
     this.#mixed = format.sizes.some((log2) => log2 % 9 !== 0);
-    this.#largest = Math.min(18, format.sizes.at(-1) ?? 0);
+    this.#largestLevel = this.#mixed ? 0 : format.sizes.length - 1;
+    this.#largest = this.#mixed ? 0 : 2 ** (9 * this.#largestLevel);
     this.#physPages = 2 ** (format.physBits - format.pageShift);
     const shift = BigInt(format.pageShift);
     this.#firstPage = Number(aperture.first >> shift);
@@ -78,14 +78,20 @@ export class IoPageTable extends PageTableWalk {
         iova >= this.#firstPage &&
         phys >= 0 &&
         iova + pages <= this.#endPage &&
-        phys + pages <= this.#physPages
+        phys + pages <= this.#physPages &&
+        isWhole(iova) &&
+        isWhole(phys)
       )
     ) {
       throw this.#outOfRange(iova, phys, pages);
     }
-    if ((prot & (PROT_READ | PROT_WRITE)) === 0 || !(pages > 0)) throw badMap(pages);
+    if ((prot & (PROT_READ | PROT_WRITE)) === 0 || !(pages > 0) || !isWhole(pages)) {
+      throw badMap(pages);
+    }
     if (pages === 1) this.#mapOne(iova, phys, prot & PROT_MASK);
-    else this.#mapRun(iova, phys, pages, prot & PROT_MASK);
+    else if (pages === this.#largest && ((iova | phys) & (pages - 1)) === 0) {
+      this.#mapLargest(iova, phys, prot & PROT_MASK);
+    } else this.#mapRun(iova, phys, pages, prot & PROT_MASK);
     this.mappedPages += pages;
   }
 
@@ -94,12 +100,10 @@ export class IoPageTable extends PageTableWalk {
    * says, so the result can be more than was asked for.
    */
   unmap(iova: number, pages: number): number {
-    let done = 0;
-    while (done < pages) {
-      const gone = this.#unmapInTable(iova + done, pages - done);
-      if (gone === 0) break;
-      done += gone;
-    }
+    let slot = -1;
+    if (pages === 1) slot = this.#mixed ? -1 : this.smallestAt(iova);
+    else if (pages === this.#largest) slot = this.gibibyteAt(iova);
+    const done = slot < 0 ? this.#unmapRun(iova, pages) : this.#unmapEntry(slot, pages);
     this.mappedPages -= done;
     return done;
   }
@@ -153,20 +157,32 @@ export class IoPageTable extends PageTableWalk {
     if (!this.nodes.put(slot, leafEntry(phys - index, prot, 0))) throw this.occupied(iova);
   }
 
+  #mapLargest(iova: number, phys: number, prot: number): void {
+    const slot = this.slotFor(iova, this.#largestLevel);
+    const value = leafEntry(phys - (slot & 511) * this.#largest, prot, 0);
+    if (!this.nodes.put(slot, value)) throw this.occupied(iova);
+  }
+
   #mapRun(iova: number, phys: number, pages: number, prot: number): void {
-    let done = 0;
+    let done = this.#fill(iova, phys, pages, prot);
+    if (done === pages) return;
     try {
       while (done < pages) {
-        const gone = this.#mixed
-          ? this.#fillMixed(iova + done, phys + done, pages - done, prot)
-          : this.#fillLevel(iova + done, phys + done, pages - done, prot);
-        if (gone === 0) throw this.occupied(iova + done);
-        done += gone;
+        done += this.#fill(iova + done, phys + done, pages - done, prot);
       }
     } catch (error) {
       for (let at = 0; at < done; ) at += this.#unmapInTable(iova + at, done - at);
       throw error;
     }
+  }
+
+  /** Maps as many of the pages, but at least one, as one table takes at once; returns how many. */
+  #fill(iova: number, phys: number, pages: number, prot: number): number {
+    const gone = this.#mixed
+      ? this.#fillMixed(iova, phys, pages, prot)
+      : this.#fillLevel(iova, phys, pages, prot);
+    if (gone === 0) throw this.occupied(iova);
+    return gone;
   }
 
   /**
@@ -175,11 +191,12 @@ export class IoPageTable extends PageTableWalk {
    */
   #fillLevel(iova: number, phys: number, pages: number, prot: number): number {
     const both = iova | phys;
-    let shift = 0;
+    let level = 0;
     if ((both & 0x1ff) === 0 && pages >= 0x200) {
-      shift = (both & 0x3_ffff) === 0 && pages >= 0x4_0000 ? this.#largest : 9;
+      level = (both & 0x3_ffff) === 0 && pages >= 0x4_0000 ? this.#largestLevel : 1;
     }
-    const first = this.slotFor(iova, shift === 0 ? 0 : shift === 9 ? 1 : 2);
+    const shift = 9 * level;
+    const first = this.slotFor(iova, level);
     const nodes = this.nodes;
     const value = leafEntry(phys - ((first & 511) << shift), prot, 0);
     const tableEnd = (first | 511) + 1;
@@ -217,6 +234,27 @@ export class IoPageTable extends PageTableWalk {
     return this.#bestSize[Math.min(commonAlignment(iova, phys), floorLog2(pages))] ?? 0;
   }
 
+  #unmapEntry(slot: number, pages: number): number {
+    this.nodes.releaseOne(slot);
+    if (this.nodes.used[slot >>> 5] === 0) this.#pruneEmpty(slot >>> 9);
+    return pages;
+  }
+
+  #pruneEmpty(table: number): void {
+    if (this.nodes.isEmpty(table)) this.prune(table);
+  }
+
+  #unmapRun(iova: number, pages: number): number {
+    if (!isWhole(iova) || !isWhole(pages)) return 0;
+    let done = 0;
+    while (done < pages) {
+      const gone = this.#unmapInTable(iova + done, pages - done);
+      if (gone === 0) break;
+      done += gone;
+    }
+    return done;
+  }
+
   /** Pages mapped by the leaf entry that was found last. */
   #sizeOf(entry: number): number {
     return (SPAN[this.foundLevel] ?? 1) * stepOf(entry);
@@ -246,32 +284,27 @@ export class IoPageTable extends PageTableWalk {
   #unmapInTable(iova: number, pages: number): number {
     const first = this.find(iova);
     if (first < 0) return 0;
+    if (this.#mixed) return this.#unmapMixed(first, iova, pages);
     const nodes = this.nodes;
-    let end = first + 1;
-    let done = 1;
-    if (this.foundLevel !== 0 || this.#mixed) {
-      done = this.#largePages(first, iova, pages);
-      if (done === 0) return 0;
-      end = this.#end;
-    } else if (pages > 1) {
-      end = nodes.firstFree(first, Math.min((first | 511) + 1, first + pages));
+    const level = this.foundLevel;
+    let done: number;
+    if (level === 0) {
+      const end = nodes.firstFree(first, Math.min((first | 511) + 1, first + pages));
+      nodes.release(first, end);
       done = end - first;
+    } else {
+      done = level === 1 ? 0x200 : 0x4_0000;
+      if (!this.#mayRemove(iova, done, pages)) return 0;
+      nodes.releaseOne(first);
     }
-    if (end - first === 1) nodes.releaseOne(first);
-    else nodes.release(first, end);
-    if (nodes.used[first >>> 5] === 0 && nodes.isEmpty(first >>> 9)) this.prune(first >>> 9);
+    if (nodes.used[first >>> 5] === 0) this.#pruneEmpty(first >>> 9);
     return done;
   }
 
-  /** How many pages an unmap from `iova` on takes out of a table with large pages; #end is the first slot left. */
-  #largePages(first: number, iova: number, pages: number): number {
+  /** The same where one level holds pages of several sizes. */
+  #unmapMixed(first: number, iova: number, pages: number): number {
     const nodes = this.nodes;
-    const span =
-      this.foundLevel === 1
-        ? 0x200
-        : this.foundLevel === 2
-          ? 0x4_0000
-          : (SPAN[this.foundLevel] ?? 1);
+    const span = SPAN[this.foundLevel] ?? 1;
     const tableEnd = (first | 511) + 1;
     let slot = first;
     let done = 0;
@@ -279,12 +312,13 @@ export class IoPageTable extends PageTableWalk {
       const entry = nodes.entryAt(slot);
       if (tableOf(entry) !== 0) break;
       const step = stepOf(entry);
-      const size = span * step;
-      if (size > 1 && !this.#mayRemove(iova + done, size, pages - done)) break;
-      done += size;
+      if (!this.#mayRemove(iova + done, span * step, pages - done)) break;
+      done += span * step;
       slot += step;
     } while (done < pages && slot < tableEnd && nodes.has(slot));
-    this.#end = slot;
+    if (done === 0) return 0;
+    nodes.release(first, slot);
+    if (nodes.used[first >>> 5] === 0) this.#pruneEmpty(first >>> 9);
     return done;
   }
 
@@ -309,6 +343,15 @@ export class IoPageTable extends PageTableWalk {
   }
 }
 
+/** Nothing at all to compute where the engine knows a small integer, unlike `Number.isInteger`. */
+function isWhole(pages: number): boolean {
+  return Math.floor(pages) === pages;
+}
+
 function badMap(pages: number): DmaBufError {
-  return new DmaBufError("EINVAL", "iommu.map", `${pages} pages, or neither readable nor writable`);
+  return new DmaBufError(
+    "EINVAL",
+    "iommu.map",
+    `${pages} pages, not a whole number above 0, or neither readable nor writable`,
+  );
 }

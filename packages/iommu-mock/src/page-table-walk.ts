@@ -56,6 +56,22 @@ export class PageTableWalk {
     return iova - low === this.#midStart ? this.#findBelow(iova, low) : this.#findAbove(iova, low);
   }
 
+  /** Slot of the page of 4 KiB at `iova` if it lies in the table used last; else -1, which is no answer. */
+  protected smallestAt(iova: number): number {
+    const index = iova & 511;
+    if (iova - index !== this.leafStart) return -1;
+    const slot = (this.leaf << 9) | index;
+    return this.nodes.has(slot) ? slot : -1;
+  }
+
+  /** The same for a page of 1 GiB that starts at `iova`. */
+  protected gibibyteAt(iova: number): number {
+    const low = iova & 0x7ff_ffff;
+    if (iova - low !== this.#midStart || (low & 0x3_ffff) !== 0) return -1;
+    const slot = (this.#mid << 9) | (low >>> 18);
+    return this.nodes.has(slot) && tableOf(this.nodes.entries[slot] ?? 0) === 0 ? slot : -1;
+  }
+
   /** Slot for `iova` in the table at `level`, 0 to 2; tables on the way are made where they are missing. */
   protected slotFor(iova: number, level: number): number {
     const low = iova & 0x7ff_ffff;
