@@ -42,7 +42,7 @@ export default defineConfig(
     "apps/cli/templates/**",
   ]),
   {
-    files: ["**/*.ts"],
+    files: ["**/*.ts", "**/*.tsx"],
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: {
       parserOptions: {
@@ -74,6 +74,21 @@ export default defineConfig(
       "max-lines": "off",
       // expect(() => lock.release()) reads better than braces.
       "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true }],
+    },
+  },
+  {
+    // The page runs in a browser: pure rooms only.
+    files: ["apps/report/src/**/*.{ts,tsx}"],
+    rules: {
+      "no-restricted-imports": [
+        "error",
+        {
+          patterns: [
+            { group: ["@peerbar/*/node"], message: "this room runs in a browser too" },
+            nodeModules,
+          ],
+        },
+      ],
     },
   },
   ...arrows,

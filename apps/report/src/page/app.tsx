@@ -6,26 +6,22 @@ import type { ReportData } from "../data.js";
 import { readPlace, writePlace } from "./address.js";
 import { changes, clearRedirects, nothingChanged, type WhatIfState } from "./edits.js";
 import { Episode } from "./episode.js";
+import { Filters } from "./filters.js";
 import {
-  countClasses,
   effectOf,
   type Filter,
   firstFilter,
   firstPair,
-  machineOf,
   type Machine,
-  type MemberClass,
-  memberClasses,
+  machineOf,
   membersOf,
   usable,
 } from "./machine.js";
 import { Matrix } from "./matrix.js";
 import { Search, search } from "./search.js";
 import { useTheme } from "./theme.js";
-import { Tree } from "./tree.js";
-import { layOut, type PlacedNode } from "./tree-layout.js";
+import { type Pair, Trees } from "./trees.js";
 import { AdviceList, Facts, Question, Verdict, WayTable } from "./verdict.js";
-import { wayOver } from "./way.js";
 import { WhatIf } from "./what-if.js";
 
 export interface AppProps {
@@ -33,15 +29,12 @@ export interface AppProps {
   readonly data: ReportData;
 }
 
-interface Pair {
-  readonly provider: string | undefined;
-  readonly client: string | undefined;
-}
-
 /** The whole page. */
 export function App({ topology, data }: AppProps): JSX.Element {
   const theme = useTheme();
-  const [view, setView] = useState<"episode" | "machine">(data.episode === undefined ? "machine" : "episode");
+  const [view, setView] = useState<"episode" | "machine">(
+    data.episode === undefined ? "machine" : "episode",
+  );
   const [query, setQuery] = useState("");
   const hits = useMemo(() => search(topology, query), [topology, query]);
   const found = useMemo(() => new Set(hits.map((fn) => fn.address)), [hits]);
@@ -151,11 +144,15 @@ function usePair(topology: PciTopology, data: ReportData): PairState {
     const has = (name: string | undefined): name is string =>
       name !== undefined && topology.get(name) !== undefined;
     const machine = machineOf(topology, data, nothingChanged);
-    const { provider, client } = has(place.provider) && has(place.client) ? place : (data.pair ?? {});
+    const { provider, client } =
+      has(place.provider) && has(place.client) ? place : (data.pair ?? {});
     const [a, b] =
       provider !== undefined && client !== undefined
         ? [provider, client]
-        : (firstPair(machine.p2pdma, membersOf(topology, firstFilter(topology))) ?? [undefined, undefined]);
+        : (firstPair(machine.p2pdma, membersOf(topology, firstFilter(topology))) ?? [
+            undefined,
+            undefined,
+          ]);
     return { machine, pair: { provider: a, client: b }, whatIf: usable(topology, place.whatIf) };
   }, [topology, data]);
   const [pair, setPair] = useState<Pair>(start.pair);
@@ -185,10 +182,16 @@ function MachineView(props: MachineViewProps): JSX.Element {
   const members = useMembers(topology, filter, pair);
   const edited = changes(whatIf);
   const was = useMemo(() => matrix(base.p2pdma, members), [base, members]);
-  const pairs = useMemo(() => (edited ? matrix(machine.p2pdma, members) : was), [machine, edited, was, members]);
+  const pairs = useMemo(
+    () => (edited ? matrix(machine.p2pdma, members) : was),
+    [machine, edited, was, members],
+  );
   const account = useMemo(() => tell(machine, pair), [machine, pair]);
   const before = useMemo(() => (edited ? tell(base, pair) : undefined), [base, pair, edited]);
-  const effect = useMemo(() => effectOf(topology, whatIf, was, pairs), [topology, whatIf, was, pairs]);
+  const effect = useMemo(
+    () => effectOf(topology, whatIf, was, pairs),
+    [topology, whatIf, was, pairs],
+  );
   const choose = (provider: string | undefined, client: string | undefined): void => {
     setPair({ provider, client });
   };
@@ -249,198 +252,14 @@ function spoken({ decision }: Account): string {
 }
 
 /** The functions of the matrix; the pair that is looked at is always among them. */
-function useMembers(topology: PciTopology, filter: Filter, { provider, client }: Pair): readonly string[] {
+function useMembers(
+  topology: PciTopology,
+  filter: Filter,
+  { provider, client }: Pair,
+): readonly string[] {
   const plain = useMemo(() => membersOf(topology, filter), [topology, filter]);
   return useMemo(() => {
     const both = [provider, client].filter((name) => name !== undefined);
     return both.every((name) => plain.includes(name)) ? plain : membersOf(topology, filter, both);
   }, [topology, filter, plain, provider, client]);
 }
-
-const filterNames: Readonly<Record<MemberClass, string>> = {
-  gpu: "GPUs",
-  nic: "NICs",
-  nvme: "NVMe",
-  storage: "other storage",
-  other: "others",
-};
-
-function Filters({
-  topology,
-  filter,
-  onFilter,
-}: {
-  readonly topology: PciTopology;
-  readonly filter: Filter;
-  readonly onFilter: (filter: Filter) => void;
-}): JSX.Element {
-  const counts = useMemo(() => countClasses(topology), [topology]);
-  return (
-    <fieldset class="filters">
-      <legend class="hidden">functions in the matrix</legend>
-      {memberClasses
-        .filter((name) => counts.has(name))
-        .map((name) => (
-          <label key={name}>
-            <input
-              type="checkbox"
-              checked={filter.classes.includes(name)}
-              onChange={() => {
-                const classes = memberClasses.filter((one) => filter.classes.includes(one) !== (one === name));
-                onFilter({ ...filter, classes });
-              }}
-            />
-            <span>
-              {filterNames[name]} <small>{String(counts.get(name))}</small>
-            </span>
-          </label>
-        ))}
-      {counts.has("vf") && (
-        <label>
-          <input
-            type="checkbox"
-            checked={filter.vfs}
-            onChange={() => {
-              onFilter({ ...filter, vfs: !filter.vfs });
-            }}
-          />
-          <span>
-            virtual functions <small>{String(counts.get("vf"))}</small>
-          </span>
-        </label>
-      )}
-    </fieldset>
-  );
-}
-
-interface TreesProps extends MachineViewProps {
-  readonly account: Account | undefined;
-  readonly onPort: (address: string) => void;
-  readonly children: JSX.Element;
-}
-
-/** The way alone above the matrix, and the whole machine below it. */
-function Trees(props: TreesProps): JSX.Element {
-  const { machine, pair, setPair, account } = props;
-  const { topology } = machine.subject;
-  const [vfs, setVfs] = useState(false);
-  const [crowd, setCrowd] = useState(false);
-  const [turn, setTurn] = useState<"provider" | "client">("provider");
-  const way = useMemo(
-    () => (account === undefined ? undefined : wayOver(topology, account.decision)),
-    [topology, account],
-  );
-  const ends = useMemo(
-    () => [pair.provider, pair.client].filter((name) => name !== undefined),
-    [pair],
-  );
-  const small = useMemo(
-    () => layOut(topology, { only: ends, vfs: true, crowd: true, always: ends }),
-    [topology, ends],
-  );
-  const large = useMemo(
-    () => layOut(topology, { vfs, crowd, always: ends }),
-    [topology, vfs, crowd, ends],
-  );
-  const onChoose = (node: PlacedNode, as: "provider" | "client" | undefined): void => {
-    if (node.kind === "port") props.onPort(node.key);
-    if (node.kind !== "end") return;
-    const part = as ?? turn;
-    setPair({ ...pair, [part]: node.key });
-    setTurn(part === "provider" ? "client" : "provider");
-  };
-  const shared = { way, ...pair, onChoose };
-  return (
-    <>
-      {ends.length > 0 && (
-        <section aria-labelledby="way-title">
-          <h2 id="way-title">The way</h2>
-          <WayKey />
-          <div class="scroll">
-            <Tree label="the way of this pair" picture={small} found={new Set()} {...shared} />
-          </div>
-        </section>
-      )}
-      {props.children}
-      <section aria-labelledby="tree-title">
-        <h2 id="tree-title">The machine</h2>
-        <div class="bar">
-          <fieldset class="filters">
-            <legend class="hidden">functions in the tree</legend>
-            <label>
-              <input
-                type="checkbox"
-                checked={vfs}
-                onChange={() => {
-                  setVfs(!vfs);
-                }}
-              />
-              <span>virtual functions</span>
-            </label>
-            <label>
-              <input
-                type="checkbox"
-                checked={crowd}
-                onChange={() => {
-                  setCrowd(!crowd);
-                }}
-              />
-              <span>CPU functions of the root buses</span>
-            </label>
-          </fieldset>
-          <p class="hint">
-            The next device you click becomes the <b>{turn}</b>; on the keyboard P and C choose. A port goes to “What if”.
-          </p>
-        </div>
-        <TreeKey />
-        <div class="scroll">
-          <Tree label="the PCI tree of the machine" picture={large} found={props.found} {...shared} />
-        </div>
-      </section>
-    </>
-  );
-}
-
-function WayKey(): JSX.Element {
-  return (
-    <ul class="legend">
-      <li>
-        <span class="part P">P</span>provider's side, solid
-      </li>
-      <li>
-        <span class="part C">C</span>client's side, dashed
-      </li>
-      <li>
-        <span class="stop">RR CR</span>turns this pair's requests up
-      </li>
-      <li>
-        <span class="ring" aria-hidden="true" />
-        both meet
-      </li>
-    </ul>
-  );
-}
-
-function TreeKey(): JSX.Element {
-  return (
-    <ul class="legend">
-      <li>
-        <code>32x16</code>link, GT/s x lanes
-      </li>
-      <li>
-        <code class="slowed">16x8/32x16</code>below its best, dashed
-      </li>
-      <li>
-        <span class="tag">RR CR</span>ACS redirects
-      </li>
-      <li>
-        <span class="tag unknown">?</span>ACS not shown
-      </li>
-      <li>
-        <span class="frame" aria-hidden="true" />
-        one switch
-      </li>
-    </ul>
-  );
-}
-

@@ -54,7 +54,12 @@ export const redirectBits = ["RR", "CR", "EC"] as const;
 export type RedirectBit = (typeof redirectBits)[number];
 
 /** The state with one bit of a port's control register flipped from what it is now. */
-export function flipBit(state: WhatIfState, at: string, now: number, bit: RedirectBit): WhatIfState {
+export function flipBit(
+  state: WhatIfState,
+  at: string,
+  now: number,
+  bit: RedirectBit,
+): WhatIfState {
   return { ...state, acs: { ...state.acs, [at]: now ^ acsBits[bit] } };
 }
 

@@ -32,7 +32,11 @@ export function Episode({ episode }: { readonly episode: EpisodeData }): JSX.Ele
             <th scope="col">
               <span class="hidden">number</span>#
             </th>
-            <th scope="col" class="lanes" style={{ minWidth: `calc(var(--pitch) * ${String(lanes.lanes.length)} + 8px)` }}>
+            <th
+              scope="col"
+              class="lanes"
+              style={{ minWidth: `calc(var(--pitch) * ${String(lanes.lanes.length)} + 8px)` }}
+            >
               <span class="hidden">lanes</span>
               {lanes.lanes.map((one, i) => (
                 <span key={one.key} class="letter" aria-hidden="true" style={{ left: laneAt(i) }}>
@@ -150,7 +154,13 @@ function Step({
         </th>
       </tr>
       {lanes.rows.slice(step.first, to).map((row, i) => (
-        <EventRow key={String(step.first + i)} row={row} index={step.first + i} lanes={lanes} lane={lane} />
+        <EventRow
+          key={String(step.first + i)}
+          row={row}
+          index={step.first + i}
+          lanes={lanes}
+          lane={lane}
+        />
       ))}
     </tbody>
   );
@@ -176,7 +186,11 @@ function EventRow({
         {lanes.spans
           .filter((span) => span.from <= index && index <= span.to)
           .map((span) => (
-            <Stretch key={`${span.state} ${String(span.lane)} ${String(span.from)}`} span={span} index={index} />
+            <Stretch
+              key={`${span.state} ${String(span.lane)} ${String(span.from)}`}
+              span={span}
+              index={index}
+            />
           ))}
         <span class="sign" style={{ left: laneAt(row.lane) }} aria-hidden="true">
           {row.sign}

@@ -12,7 +12,8 @@ const words: Readonly<Record<string, Words>> = {
   "attach-kind": (of) => `the way of ${of("attachment")} to the BAR: ${of("kind")}`,
   pin: (of) => `${of("attachment")} pins`,
   unpin: (of) => `${of("attachment")} unpins`,
-  map: (of) => `${of("attachment")} is mapped: ${of("size")} bytes at ${of("space")} ${of("first")}, ${of("entries")} entries`,
+  map: (of) =>
+    `${of("attachment")} is mapped: ${of("size")} bytes at ${of("space")} ${of("first")}, ${of("entries")} entries`,
   unmap: (of) => `mapping ${of("mapping")} of ${of("attachment")} is undone`,
   open: (of) => `${of("attachment")} agrees on "${of("interconnect")}"`,
   refuse: (of) => `${of("operation")} of ${of("attachment")} is refused: ${of("code")}`,
@@ -38,16 +39,20 @@ const words: Readonly<Record<string, Words>> = {
   "iommu-map": (of) => `domain ${of("domain")} maps IOVA ${of("iova")}, ${of("length")} bytes`,
   "iommu-unmap": (of) =>
     `domain ${of("domain")} unmaps IOVA ${of("iova")}${of("revoked") === "true" ? " (revoked)" : ""}`,
-  "iommu-fault": (of) => `IOMMU fault: ${of("device")} at IOVA ${of("iova")} (${of("access")}): ${of("reason")}`,
-  "iommufd-map": (of) => `address space ${of("ioas")}: IOVA ${of("iova")}, ${of("length")} bytes of ${of("buffer")}`,
+  "iommu-fault": (of) =>
+    `IOMMU fault: ${of("device")} at IOVA ${of("iova")} (${of("access")}): ${of("reason")}`,
+  "iommufd-map": (of) =>
+    `address space ${of("ioas")}: IOVA ${of("iova")}, ${of("length")} bytes of ${of("buffer")}`,
   "iommufd-unmap": (of) => `address space ${of("ioas")}: IOVA ${of("iova")} is unmapped`,
   "iommufd-revoke": (of) => `${of("areas")} areas lose their translations`,
   "iommufd-restore": (of) => `${of("areas")} areas are filled again`,
-  "rdma-reg-mr": (of) => `${of("device")} registers key ${of("key")} (${of("mode")}), ${of("length")} bytes`,
+  "rdma-reg-mr": (of) =>
+    `${of("device")} registers key ${of("key")} (${of("mode")}), ${of("length")} bytes`,
   "rdma-dereg-mr": (of) => `key ${of("key")} is deregistered`,
   "rdma-mr-revoked": (of) => `the translation of key ${of("key")} is dead`,
   "rdma-mr-zapped": (of) => `key ${of("key")} loses its translation until the next page fault`,
-  "rdma-page-fault": (of) => `page fault of key ${of("key")}: mapped anew in pages of ${of("pageSize")} bytes`,
+  "rdma-page-fault": (of) =>
+    `page fault of key ${of("key")}: mapped anew in pages of ${of("pageSize")} bytes`,
   "rdma-completion": (of) => `queue pair ${of("qp")}: ${of("opcode")}, ${of("status")}`,
 };
 

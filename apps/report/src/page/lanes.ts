@@ -108,11 +108,21 @@ function turnOf(event: EpisodeEvent): Turn {
 
 function signOf(event: EpisodeEvent): { readonly sign: string; readonly tone: Tone } {
   const failed = event.type === "tlp" && event.status !== "ok";
-  if (failed || event.type === "refuse" || event.type === "iommu-fault") return { sign: "✕", tone: "bad" };
+  if (failed || event.type === "refuse" || event.type === "iommu-fault")
+    return { sign: "✕", tone: "bad" };
   const sign = signs[event.type] ?? "•";
-  if (event.type === "rdma-completion") return { sign, tone: event.status === "success" ? "good" : "bad" };
+  if (event.type === "rdma-completion")
+    return { sign, tone: event.status === "success" ? "good" : "bad" };
   if (event.type === "tlp") return { sign, tone: "good" };
-  const warns = ["revoke", "invalidate", "trigger", "drain", "rdma-mr-revoked", "rdma-mr-zapped", "iommufd-revoke"];
+  const warns = [
+    "revoke",
+    "invalidate",
+    "trigger",
+    "drain",
+    "rdma-mr-revoked",
+    "rdma-mr-zapped",
+    "iommufd-revoke",
+  ];
   return { sign, tone: warns.includes(event.type) ? "warn" : "plain" };
 }
 
@@ -123,7 +133,10 @@ function text(event: EpisodeEvent, key: string): string | undefined {
 
 /** What an event happens to: a lock, an attachment, a mapping, a region, a buffer, a device. */
 function laneFor(event: EpisodeEvent): Lane {
-  const of = (kind: string, name: string): Lane => ({ key: `${kind} ${name}`, label: `${kind} ${name}` });
+  const of = (kind: string, name: string): Lane => ({
+    key: `${kind} ${name}`,
+    label: `${kind} ${name}`,
+  });
   const lock = text(event, "lock");
   if (lock !== undefined) return of("lock", lock);
   if (event.type.startsWith("iommufd-")) return of("iommufd", "mappings");

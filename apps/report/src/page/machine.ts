@@ -71,7 +71,10 @@ export function firstFilter(topology: PciTopology): Filter {
   const counts = countClasses(topology);
   const useful = (["gpu", "nic", "nvme"] as const).filter((name) => counts.has(name));
   const enough = useful.reduce((sum, name) => sum + (counts.get(name) ?? 0), 0) >= 3;
-  return { classes: enough ? useful : memberClasses.filter((name) => counts.has(name)), vfs: false };
+  return {
+    classes: enough ? useful : memberClasses.filter((name) => counts.has(name)),
+    vfs: false,
+  };
 }
 
 /** Endpoints that a filter leaves, in address order; `always` are in it whatever their class. */
@@ -112,7 +115,8 @@ export function firstPair(
       const far = row / 50 + pairs.distanceAt(row, rows + i) / 1000;
       const mapType = pairs.mapTypeAt(row, rows + i);
       // A port that can be named, and a fix with it, tells more than two host bridges.
-      const port = mapType === "not-supported" && p2pdma.decide(provider, client).acsRedirect.length > 0;
+      const port =
+        mapType === "not-supported" && p2pdma.decide(provider, client).acsRedirect.length > 0;
       const score = interest[mapType] + (port ? 0.5 : 0) - far;
       if (best !== undefined && score <= best.score) continue;
       best = { score, pair: [provider.address, client.address] };
@@ -129,7 +133,10 @@ function rankOf(fn: PciFunctionInfo): number {
 
 /** Bytes of the largest memory BAR. */
 function shared(fn: PciFunctionInfo): number {
-  return Math.max(0, ...fn.bars.map((bar) => (bar?.kind === "memory" ? Number(bar.length ?? 0n) : 0)));
+  return Math.max(
+    0,
+    ...fn.bars.map((bar) => (bar?.kind === "memory" ? Number(bar.length ?? 0n) : 0)),
+  );
 }
 
 /** What edits do, beyond the pair that is looked at. */

@@ -37,7 +37,8 @@ export function readPalette(element: Element): Palette {
 
 const letters: readonly string[] = (() => {
   const list: string[] = [];
-  for (const [name, code] of Object.entries(mapTypeCodes)) list[code] = marks[name as keyof typeof marks];
+  for (const [name, code] of Object.entries(mapTypeCodes))
+    list[code] = marks[name as keyof typeof marks];
   return list;
 })();
 
@@ -125,7 +126,9 @@ function hatch(
       const code = pairs.codeAt(row, column);
       const isRefused = code === refused;
       if (!isRefused && code !== mapTypeCodes.unknown) continue;
-      const on = isRefused ? (row + column) % (2 * pitch) === 0 : row % (2 * pitch) === 0 && column % (2 * pitch) === 0;
+      const on = isRefused
+        ? (row + column) % (2 * pitch) === 0
+        : row % (2 * pitch) === 0 && column % (2 * pitch) === 0;
       if (!on) continue;
       context.fillStyle = isRefused ? palette.onNo : palette.onUnknown;
       const side = Math.max(1, Math.min(2, cell / 2));

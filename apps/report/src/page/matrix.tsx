@@ -49,12 +49,12 @@ export function Matrix(props: MatrixProps): JSX.Element {
       observer.disconnect();
     };
   }, []);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another pair or filter takes the keyboard's cell along
+  // another pair or filter takes the keyboard's cell along
   useEffect(() => {
     setMoved(undefined);
   }, [props.provider, props.client, members]);
   const names = useMemo(() => labelsOf(topology, members), [topology, members]);
-  const cell = zoom ?? fit(members.length, room, names.width);
+  const cell = zoom ?? fitCell(members.length, room, names.width);
   const at = moved ?? chosen ?? { row: 0, column: 0 };
   const tell = (where: Cell): string => sentence(props, where);
   const steps = zooms.filter((one) => one * members.length <= LARGEST);
@@ -94,9 +94,7 @@ export function Matrix(props: MatrixProps): JSX.Element {
         onMove={setMoved}
         tell={tell}
       />
-      <p class="readout">
-        {pairs.size === 0 ? "no function is selected" : tell(hover ?? at)}
-      </p>
+      <p class="readout">{pairs.size === 0 ? "no function is selected" : tell(hover ?? at)}</p>
     </div>
   );
 }
@@ -111,11 +109,14 @@ function cellOf(
   return row < 0 || column < 0 ? undefined : { row, column };
 }
 
-function fit(count: number, room: number, labels: number): number {
+function fitCell(count: number, room: number, labels: number): number {
   const whole = Math.floor((room - labels - 14) / Math.max(1, count));
   const fingers = globalThis.matchMedia("(pointer: coarse)").matches || room < 480;
   const least = count <= 64 ? (fingers ? 24 : 16) : 2;
-  return Math.max(least, Math.min(fingers ? 26 : 22, whole, Math.floor(LARGEST / Math.max(1, count))));
+  return Math.max(
+    least,
+    Math.min(fingers ? 26 : 22, whole, Math.floor(LARGEST / Math.max(1, count))),
+  );
 }
 
 interface Labels {
@@ -187,11 +188,12 @@ function HeatMap(props: HeatMapProps): JSX.Element {
   const side = n * cell;
   const labelled = cell >= 11;
   const { pairs, was, theme } = props;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the theme changes what the style sheet says
+  // the theme changes what the style sheet says
   useLayoutEffect(() => {
     const element = canvas.current;
     if (element === null || side === 0) return;
-    const scale = side * globalThis.devicePixelRatio > LARGEST * 2 ? 1 : globalThis.devicePixelRatio;
+    const scale =
+      side * globalThis.devicePixelRatio > LARGEST * 2 ? 1 : globalThis.devicePixelRatio;
     element.width = Math.round(side * scale);
     element.height = Math.round(side * scale);
     const context = element.getContext("2d");
@@ -204,7 +206,8 @@ function HeatMap(props: HeatMapProps): JSX.Element {
   }, [at.row, at.column, cell]);
   const cellUnder = (event: MouseEvent): Cell => {
     const { left, top } = (event.currentTarget as Element).getBoundingClientRect();
-    const index = (offset: number): number => Math.max(0, Math.min(n - 1, Math.floor(offset / cell)));
+    const index = (offset: number): number =>
+      Math.max(0, Math.min(n - 1, Math.floor(offset / cell)));
     return { row: index(event.clientY - top), column: index(event.clientX - left) };
   };
   const choose = ({ row, column }: Cell): void => {
@@ -237,7 +240,12 @@ function HeatMap(props: HeatMapProps): JSX.Element {
       onKeyDown={onKeyDown}
     >
       <div role="row" aria-rowindex={at.row + 1} class="hidden">
-        <span role="gridcell" id="active-cell" aria-colindex={at.column + 1} aria-selected={same(at, chosen)}>
+        <span
+          role="gridcell"
+          id="active-cell"
+          aria-colindex={at.column + 1}
+          aria-selected={same(at, chosen)}
+        >
           {n > 0 ? props.tell(at) : "no pair"}
         </span>
       </div>
@@ -245,7 +253,9 @@ function HeatMap(props: HeatMapProps): JSX.Element {
       <div
         class="plot"
         aria-hidden="true"
-        style={{ gridTemplateColumns: `${String(labelled ? names.width : 16)}px ${String(side)}px` }}
+        style={{
+          gridTemplateColumns: `${String(labelled ? names.width : 16)}px ${String(side)}px`,
+        }}
       >
         <div class="corner">{labelled ? "provider ↓ client →" : ""}</div>
         <div class="columns" style={{ height: `${String(labelled ? names.width : 16)}px` }}>
@@ -266,7 +276,11 @@ function HeatMap(props: HeatMapProps): JSX.Element {
         <div class="rows">
           {labelled ? (
             names.texts.map((text, i) => (
-              <span key={text} class={headClass(props, i, look.row)} style={{ height: `${String(cell)}px`, lineHeight: `${String(cell)}px` }}>
+              <span
+                key={text}
+                class={headClass(props, i, look.row)}
+                style={{ height: `${String(cell)}px`, lineHeight: `${String(cell)}px` }}
+              >
                 {text}
               </span>
             ))
@@ -274,7 +288,7 @@ function HeatMap(props: HeatMapProps): JSX.Element {
             <span class="axis">provider ↓</span>
           )}
         </div>
-        {/* biome-ignore lint/a11y/useKeyWithClickEvents: keys are handled by the grid */}
+        {/* Keys are handled by the grid. */}
         <div
           class="cells"
           style={{ width: `${String(side)}px`, height: `${String(side)}px` }}
@@ -289,7 +303,10 @@ function HeatMap(props: HeatMapProps): JSX.Element {
             props.onHover(undefined);
           }}
         >
-          <canvas ref={canvas} style={{ width: `${String(side)}px`, height: `${String(side)}px` }} />
+          <canvas
+            ref={canvas}
+            style={{ width: `${String(side)}px`, height: `${String(side)}px` }}
+          />
           {chosen !== undefined && <Mark kind="chosen" cell={cell} at={chosen} />}
           {n > 0 && <Mark kind="at" cell={cell} at={at} />}
         </div>
@@ -303,7 +320,15 @@ function headClass(props: HeatMapProps, index: number, active: number): string {
   return `${index === active ? "active" : ""}${props.found.has(name) ? " found" : ""}`.trim();
 }
 
-function Mark({ kind, at, cell }: { readonly kind: string; readonly at: Cell; readonly cell: number }): JSX.Element {
+function Mark({
+  kind,
+  at,
+  cell,
+}: {
+  readonly kind: string;
+  readonly at: Cell;
+  readonly cell: number;
+}): JSX.Element {
   const side = Math.max(cell, 5);
   const shift = (side - cell) / 2;
   return (
@@ -354,8 +379,9 @@ function reveal(box: HTMLElement, { row, column }: Cell, cell: number): void {
   const [labels, heads] = [plot.offsetLeft, plot.offsetTop];
   const [x, y] = [labels + column * cell, heads + row * cell];
   if (x - labels < box.scrollLeft) box.scrollLeft = x - labels;
-  else if (x + cell > box.scrollLeft + box.clientWidth) box.scrollLeft = x + cell - box.clientWidth + 8;
+  else if (x + cell > box.scrollLeft + box.clientWidth)
+    box.scrollLeft = x + cell - box.clientWidth + 8;
   if (y - heads < box.scrollTop) box.scrollTop = y - heads;
-  else if (y + cell > box.scrollTop + box.clientHeight) box.scrollTop = y + cell - box.clientHeight + 8;
+  else if (y + cell > box.scrollTop + box.clientHeight)
+    box.scrollTop = y + cell - box.clientHeight + 8;
 }
-

@@ -5,7 +5,10 @@ import { useId } from "preact/hooks";
 
 /** Functions whose address, name, driver, kind or kernel names hold every word of a query. */
 export function search(topology: PciTopology, query: string): readonly PciFunctionInfo[] {
-  const wanted = query.toLowerCase().split(/\s+/).filter((word) => word !== "");
+  const wanted = query
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== "");
   if (wanted.length === 0) return [];
   return topology.functions.filter((fn) => {
     const text = [fn.address, nameOf(fn), kindOf(fn) ?? "", fn.driver ?? "", ...fn.deviceNames]
@@ -61,7 +64,9 @@ export function Search({ topology, query, hits, onQuery, onChoose }: SearchProps
             {hits.slice(0, LISTED).map((fn) => (
               <li key={fn.address}>
                 <span class="address">{fn.address}</span>
-                <span class="name">{[kindOf(fn) ?? "", ...fn.deviceNames, nameOf(fn)].join(" ").trim()}</span>
+                <span class="name">
+                  {[kindOf(fn) ?? "", ...fn.deviceNames, nameOf(fn)].join(" ").trim()}
+                </span>
                 {ends.has(fn) &&
                   (["provider", "client"] as const).map((as) => (
                     <button

@@ -3,7 +3,15 @@ import { acsShort, kindOf, linkShort, nameOf, roleOf } from "@peerbar/words";
 import { cluster, type HierarchyNode, hierarchy } from "d3-hierarchy";
 
 /** Sizes of the picture, in CSS pixels. */
-export const size = { row: 26, box: 20, char: 6.7, small: 6, top: 14, left: 34, hostGap: 10 } as const;
+export const size = {
+  row: 26,
+  box: 20,
+  char: 6.7,
+  small: 6,
+  top: 14,
+  left: 34,
+  hostGap: 10,
+} as const;
 
 /** One box or line of text of the picture. */
 export interface TreeNode {
@@ -83,7 +91,9 @@ export function layOut(topology: PciTopology, options: TreeOptions): TreePicture
   const root = hierarchy<Branch | undefined>(undefined, (branch) =>
     branch === undefined ? branches(short) : branch.children,
   );
-  cluster<Branch | undefined>().nodeSize([1, 1]).separation(() => 1)(root);
+  cluster<Branch | undefined>()
+    .nodeSize([1, 1])
+    .separation(() => 1)(root);
   return place(root);
 }
 
@@ -118,7 +128,7 @@ function branchesOf(topology: PciTopology, options: TreeOptions): (short: Short)
       const fn = topology.functions[index];
       if (fn === undefined) return [];
       const below = (children.get(index) ?? []).flatMap(branch);
-      return [{ node: functionNode(topology, fn, short, vfs.get(index) ?? 0), children: below }];
+      return [{ node: functionNode(fn, short, vfs.get(index) ?? 0), children: below }];
     };
     const hosts: Branch[] = [];
     let bare: TreeNode[] = [];
@@ -205,21 +215,23 @@ function moreNode(host: TreeNode, count: number): TreeNode {
   };
 }
 
-function functionNode(
-  topology: PciTopology,
-  fn: PciFunctionInfo,
-  short: Short,
-  vfs: number,
-): TreeNode {
+function functionNode(fn: PciFunctionInfo, short: Short, vfs: number): TreeNode {
   const isPort = fn.busNumbers !== undefined || fn.headerType === 1;
   const acs = acsShort(fn.acs);
-  const state = acs.startsWith("!") ? "redirects" : acs === "?" ? "unknown" : acs === "-" ? "none" : "off";
+  const state = acs.startsWith("!")
+    ? "redirects"
+    : acs === "?"
+      ? "unknown"
+      : acs === "-"
+        ? "none"
+        : "off";
   const { link } = fn;
   const role = fn.physfn >= 0 ? `${kindOf(fn) ?? ""} VF`.trim() : roleOf(fn);
   const names = fn.deviceNames.join(" ");
   const more = vfs === 0 ? "" : ` +${String(vfs)} VF${vfs === 1 ? "" : "s"}`;
   const detail = [names, plainName(nameOf(fn))].filter((part) => part !== "").join(" ");
-  const numa = fn.numaNode === undefined || fn.numaNode < 0 ? "" : `, NUMA node ${String(fn.numaNode)}`;
+  const numa =
+    fn.numaNode === undefined || fn.numaNode < 0 ? "" : `, NUMA node ${String(fn.numaNode)}`;
   const group = fn.iommuGroup === undefined ? "" : `, IOMMU group ${String(fn.iommuGroup)}`;
   const linkText = linkShort(link);
   return {
@@ -229,7 +241,12 @@ function functionNode(
     fn,
     label: isPort ? short(fn.address) : `${short(fn.address)} ${role}${more}`.trimEnd(),
     detail: isPort ? "" : cut(detail, 32),
-    acs: state === "redirects" ? (acs.slice(1).split(" ")[0] ?? "").replaceAll(",", " ") : state === "unknown" && isPort ? "?" : "",
+    acs:
+      state === "redirects"
+        ? (acs.slice(1).split(" ")[0] ?? "").replaceAll(",", " ")
+        : state === "unknown" && isPort
+          ? "?"
+          : "",
     acsState: state,
     link: isInside(fn) ? "" : linkText,
     lanes: link?.width ?? link?.maxWidth ?? 1,
@@ -241,14 +258,20 @@ function functionNode(
 /** Ports of a switch hang on its inner bus, and root ports inside the chip: no link leads up from them. */
 function isInside(fn: PciFunctionInfo): boolean {
   return (
-    fn.parent < 0 || fn.portType === "switch-downstream" || fn.portType === "root-port" || fn.physfn >= 0
+    fn.parent < 0 ||
+    fn.portType === "switch-downstream" ||
+    fn.portType === "root-port" ||
+    fn.physfn >= 0
   );
 }
 
 /** Vendors' legal forms tell nothing. */
 function plainName(name: string): string {
   return name
-    .replace(/\b(?:Corporation|Technologies|Technology|Inc\.?|Co\.,? Ltd\.?|Limited|Systems?),? ?/g, "")
+    .replace(
+      /\b(?:Corporation|Technologies|Technology|Inc\.?|Co\.,? Ltd\.?|Limited|Systems?),? ?/g,
+      "",
+    )
     .replace(/\s+/g, " ")
     .trim();
 }
@@ -308,13 +331,16 @@ function rowPositions(
 
 function widthOf(node: TreeNode): number {
   const text = node.label.length * size.char;
-  if (node.kind === "port") return text + 14 + (node.acs === "" ? 0 : node.acs.length * size.small + 14);
+  if (node.kind === "port")
+    return text + 14 + (node.acs === "" ? 0 : node.acs.length * size.small + 14);
   const detail = node.detail === "" ? 0 : node.detail.length * size.small + 8;
   return text + detail + (node.kind === "host" ? 18 : 10);
 }
 
 /** Where each level begins: as far right as the widest box and link label of the level above need. */
-function columnsOf(all: readonly HierarchyNode<Branch | undefined>[]): { readonly at: readonly number[] } {
+function columnsOf(all: readonly HierarchyNode<Branch | undefined>[]): {
+  readonly at: readonly number[];
+} {
   const widest: number[] = [];
   const gaps: number[] = [];
   for (const { depth, data, children } of all) {

@@ -1,6 +1,12 @@
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { type Frame, type PlacedEdge, type PlacedNode, size, type TreePicture } from "./tree-layout.js";
+import {
+  type Frame,
+  type PlacedEdge,
+  type PlacedNode,
+  size,
+  type TreePicture,
+} from "./tree-layout.js";
 import { sideOfEdge, type Way } from "./way.js";
 
 export interface TreeProps {
@@ -137,7 +143,11 @@ function NumaBar({ frame }: { readonly frame: Frame }): JSX.Element {
   return (
     <g class="numa" aria-hidden="true">
       <rect x={frame.x} y={frame.y} width={frame.width} height={frame.height} rx={4} />
-      <text x={x} y={middle} transform={fits ? `rotate(-90 ${String(x)} ${String(middle)})` : undefined}>
+      <text
+        x={x}
+        y={middle}
+        transform={fits ? `rotate(-90 ${String(x)} ${String(middle)})` : undefined}
+      >
         {fits ? frame.label : frame.label.replace("NUMA ", "N")}
       </text>
     </g>
@@ -219,10 +229,12 @@ function Box(props: BoxProps): JSX.Element {
     redirects ? "redirects this pair's requests up" : "",
     way?.meet === node.key ? "both meet here" : "",
   ].filter((note) => note !== "");
-  const title = [node.title, ...notes].join("; ");
+  const badge = node.key === client && node.key === provider ? "=" : part;
+  // The name begins with what the box shows, for those who speak to their computer (WCAG 2.5.3).
+  const shown = [node.label, node.detail, node.kind === "port" ? node.acs : "", badge ?? ""];
+  const title = [shown.filter((text) => text !== "").join(" "), node.title, ...notes].join("; ");
   const y = node.y - size.box / 2;
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: keys are handled by the tree
     <g
       class={classes.filter((name) => name !== "").join(" ")}
       role="treeitem"
@@ -230,43 +242,76 @@ function Box(props: BoxProps): JSX.Element {
       aria-label={title}
       aria-selected={side !== undefined}
       aria-expanded={props.hasChildren ? true : undefined}
-      tabIndex={props.focusable ? 0 : -1}
+      tabindex={props.focusable ? 0 : -1}
       data-key={node.key}
       onFocus={props.onFocus}
       onClick={(event: MouseEvent) => {
         props.onChoose(node, event.shiftKey ? "provider" : undefined);
       }}
     >
-      <title>{title}</title>
-      <rect class="hit" x={node.x - 3} y={node.y - size.row / 2} width={node.width + 6} height={size.row} />
-      {node.kind !== "more" && (
-        <rect class="box" x={node.x} y={y} width={node.width} height={size.box} rx={node.kind === "host" ? 10 : 4} />
-      )}
-      <text class="label" x={node.x + (node.kind === "host" ? 9 : 6)} y={node.y + 4}>
-        {node.label}
-      </text>
-      {node.detail !== "" && (
-        <text class="detail" x={node.x + node.label.length * size.char + (node.kind === "host" ? 16 : 12)} y={node.y + 4}>
-          {node.detail}
+      {/* The label above says it all. */}
+      <g aria-hidden="true">
+        <title>{title}</title>
+        <rect
+          class="hit"
+          x={node.x - 3}
+          y={node.y - size.row / 2}
+          width={node.width + 6}
+          height={size.row}
+        />
+        {node.kind !== "more" && (
+          <rect
+            class="box"
+            x={node.x}
+            y={y}
+            width={node.width}
+            height={size.box}
+            rx={node.kind === "host" ? 10 : 4}
+          />
+        )}
+        <text class="label" x={node.x + (node.kind === "host" ? 9 : 6)} y={node.y + 4}>
+          {`${node.label} `}
         </text>
-      )}
-      {node.acs !== "" && node.kind === "port" && <AcsTag node={node} turns={redirects} />}
-      {part !== undefined && <Badge node={node} part={node.key === client && node.key === provider ? "=" : part} />}
-      {way?.meet === node.key && (
-        <rect class="meet" x={node.x - 3} y={y - 3} width={node.width + 6} height={size.box + 6} rx={6} />
-      )}
+        {node.detail !== "" && (
+          <text
+            class="detail"
+            x={node.x + node.label.length * size.char + (node.kind === "host" ? 16 : 12)}
+            y={node.y + 4}
+          >
+            {`${node.detail} `}
+          </text>
+        )}
+        {node.acs !== "" && node.kind === "port" && <AcsTag node={node} turns={redirects} />}
+        {part !== undefined && <Badge node={node} part={badge ?? part} />}
+        {way?.meet === node.key && (
+          <rect
+            class="meet"
+            x={node.x - 3}
+            y={y - 3}
+            width={node.width + 6}
+            height={size.box + 6}
+            rx={6}
+          />
+        )}
+      </g>
     </g>
   );
 }
 
-function AcsTag({ node, turns }: { readonly node: PlacedNode; readonly turns: boolean }): JSX.Element {
+function AcsTag({
+  node,
+  turns,
+}: {
+  readonly node: PlacedNode;
+  readonly turns: boolean;
+}): JSX.Element {
   const width = node.acs.length * size.small + 10;
   const x = node.x + node.width - width - 3;
   return (
     <g class={`acs acs-${node.acsState}${turns ? " turns" : ""}`}>
       <rect x={x} y={node.y - 7} width={width} height={14} rx={3} />
       <text x={x + width / 2} y={node.y + 3.5}>
-        {node.acs}
+        {`${node.acs} `}
       </text>
     </g>
   );

@@ -58,7 +58,13 @@ export function Question({ topology, provider, client, onChoose }: PairProps): J
   );
 }
 
-const groupNames = { gpu: "GPUs", nic: "NICs", nvme: "NVMe", storage: "storage", other: "others" } as const;
+const groupNames = {
+  gpu: "GPUs",
+  nic: "NICs",
+  nvme: "NVMe",
+  storage: "storage",
+  other: "others",
+} as const;
 
 function Choice({
   label,
@@ -142,7 +148,9 @@ export function Verdict({
       <p class="reason">{reason}</p>
       {was !== undefined && (
         <p class="was">
-          {was === mapType ? "As captured, the answer is the same." : `As captured: ${verdicts[was]}. ${before?.decision.reason ?? ""}`}
+          {was === mapType
+            ? "As captured, the answer is the same."
+            : `As captured: ${verdicts[was]}. ${before?.decision.reason ?? ""}`}
         </p>
       )}
       {risk !== undefined && <p class="risk">Risk: {risk}.</p>}
@@ -227,16 +235,17 @@ export function AdviceList({
             <Lines advice={one} />
             {one.cost !== undefined && <p class="cost">Cost: {one.cost}.</p>}
             {one.risk !== undefined && <p class="risk">Risk: {one.risk}.</p>}
-            {ports !== undefined && account.fixes.find((fix) => one.text.startsWith(fix.what))?.kind === "acs" && (
-              <button
-                type="button"
-                onClick={() => {
-                  onTry(ports);
-                }}
-              >
-                Try it here
-              </button>
-            )}
+            {ports !== undefined &&
+              account.fixes.find((fix) => one.text.startsWith(fix.what))?.kind === "acs" && (
+                <button
+                  type="button"
+                  onClick={() => {
+                    onTry(ports);
+                  }}
+                >
+                  Try it here
+                </button>
+              )}
           </li>
         ))}
       </ol>

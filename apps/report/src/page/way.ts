@@ -21,7 +21,8 @@ export function wayOver(topology: PciTopology, decision: P2pdmaDecision): Way {
     sides.set(key, was === undefined || was === side ? side : "both");
   };
   const { commonAncestor, upPath, downPath, hostBridges, provider, client } = decision;
-  for (const step of upPath) mark(step.address, step.address === commonAncestor ? "both" : "provider");
+  for (const step of upPath)
+    mark(step.address, step.address === commonAncestor ? "both" : "provider");
   for (const step of downPath) mark(step.address, "client");
   if (provider === client) mark(provider, "both");
   const turnsBelow = commonAncestor !== undefined && decision.mapTypeAsShown === "bus-addr";
@@ -47,7 +48,9 @@ export function wayOver(topology: PciTopology, decision: P2pdmaDecision): Way {
   return {
     sides,
     redirects: new Set(decision.acsRedirect),
-    unknown: new Set(counted.flatMap((step) => (step.redirects === undefined ? [step.address] : []))),
+    unknown: new Set(
+      counted.flatMap((step) => (step.redirects === undefined ? [step.address] : [])),
+    ),
     meet: provider === client ? undefined : commonAncestor,
     hosts,
   };

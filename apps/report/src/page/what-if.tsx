@@ -81,7 +81,9 @@ function Cpu({ state, onChange, account }: WhatIfProps): JSX.Element {
         <select
           value={state.cpu ?? ""}
           onChange={(event) => {
-            const cpu: CpuKind | undefined = cpuChoices.find((one) => one === event.currentTarget.value);
+            const cpu: CpuKind | undefined = cpuChoices.find(
+              (one) => one === event.currentTarget.value,
+            );
             onChange({ ...state, cpu });
           }}
         >
@@ -142,16 +144,23 @@ function Trust({ state, onChange, account }: WhatIfProps): JSX.Element {
 function Ports(props: WhatIfProps): JSX.Element | null {
   const { topology, state, account, port, onChange } = props;
   const start = beforeAcs(topology, state).topology;
-  const steps = account === undefined ? [] : [...account.decision.upPath, ...account.decision.downPath];
-  const names = [...new Set([...steps.map((step) => step.address), ...(port === undefined ? [] : [port])])];
+  const steps =
+    account === undefined ? [] : [...account.decision.upPath, ...account.decision.downPath];
+  const names = [
+    ...new Set([...steps.map((step) => step.address), ...(port === undefined ? [] : [port])]),
+  ];
   const rows = names.flatMap((name) => {
     const fn = start.get(name);
     return fn === undefined || fn.acs.state === "none" ? [] : [fn];
   });
-  if (rows.length === 0) return <p class="none">No device on this way has ACS to switch; pick a port in the tree.</p>;
+  if (rows.length === 0)
+    return <p class="none">No device on this way has ACS to switch; pick a port in the tree.</p>;
   return (
     <table class="ports">
-      <caption>ACS redirect bits on this way{port === undefined ? "" : ", and of the port picked in the tree"}</caption>
+      <caption>
+        ACS redirect bits on this way
+        {port === undefined ? "" : ", and of the port picked in the tree"}
+      </caption>
       <thead>
         <tr>
           <th scope="col">port</th>
@@ -174,7 +183,8 @@ function Ports(props: WhatIfProps): JSX.Element | null {
                 {shown === undefined && <span class="role"> (not shown)</span>}
               </th>
               {redirectBits.map((bit) => {
-                const able = shown?.capability === undefined || (shown.capability & acsBits[bit]) !== 0;
+                const able =
+                  shown?.capability === undefined || (shown.capability & acsBits[bit]) !== 0;
                 return (
                   <td key={bit}>
                     <label class="bit">
@@ -205,7 +215,8 @@ function EffectText({ machine, effect }: WhatIfProps): JSX.Element | null {
   return (
     <div class="effect">
       <p>
-        <b>If</b> {list.join(" and ")}: {String(effect.changed)} of {String(effect.total)} pairs of the matrix change
+        <b>If</b> {list.join(" and ")}: {String(effect.changed)} of {String(effect.total)} pairs of
+        the matrix change
         {effect.groups !== undefined && effect.groups.before + effect.groups.after > 0
           ? `; ${String(effect.groups.before)} IOMMU groups become ${String(effect.groups.after)}`
           : ""}
