@@ -260,12 +260,7 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     this.#held = undefined;
   }
 
-  fail(
-    kind: FailureKind,
-    message: string,
-    detail?: string,
-    back: readonly LockEdge[] = [],
-  ): void {
+  fail(kind: FailureKind, message: string, detail?: string, back: readonly LockEdge[] = []): void {
     this.failure ??= { kind, message, detail, back, actor: this.#running?.actor ?? SETUP_ACTOR };
   }
 

@@ -1,9 +1,9 @@
 import { HappensBefore, independent } from "./dependence.js";
 import type { Execution, Step } from "./execution.js";
 import { notTwice } from "./failure.js";
+import type { Prefixes } from "./prefixes.js";
 import { CUT, type Outcome } from "./runner.js";
 import { defaultChoice } from "./schedule.js";
-import type { Prefixes } from "./prefixes.js";
 import { IDLE, SearchNode, shareDone, WANTED } from "./search-node.js";
 import type { Strategy } from "./strategy.js";
 import type { Task } from "./task.js";
@@ -105,7 +105,8 @@ export class Exhaustive implements Strategy {
     if (this.#reduce && parent !== undefined && step !== undefined) {
       this.#remember(steps, depth);
       const stays = (task: number, touched: readonly number[]): void => {
-        if (tasks.includes(task) && independent(touched, step.touched)) node.sleep.set(task, touched);
+        if (tasks.includes(task) && independent(touched, step.touched))
+          node.sleep.set(task, touched);
       };
       for (const [task, touched] of parent.sleep) stays(task, touched);
       for (const [i, task] of parent.tasks.entries()) {

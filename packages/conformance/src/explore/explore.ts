@@ -86,6 +86,8 @@ export interface Exploration {
   readonly maxPreemptions: number;
   /** Every order within the bound was run. */
   readonly exhausted: boolean;
+  /** The bound kept orders out. */
+  readonly bounded: boolean;
   readonly failures: readonly Failure[];
   /** Lock classes taken inside each other: `[held, wanted]`. */
   readonly lockOrder: readonly (readonly [string, string])[];
@@ -174,6 +176,7 @@ class Exploring {
       edges: this.#strategy instanceof CoverageGuided ? this.#strategy.covered : null,
       maxPreemptions: this.#maxPreemptions,
       exhausted,
+      bounded,
       failures: this.#failures,
       lockOrder: this.#runner.order.edges.map(({ held, wanted }) => [held, wanted]),
     };
@@ -197,7 +200,9 @@ class Exploring {
   async #keepFailure(outcome: Outcome): Promise<void> {
     const failure = failureOf(outcome);
     if (failure === undefined) return;
-    if (this.#failures.some((one) => one.kind === failure.kind && one.message === failure.message)) {
+    if (
+      this.#failures.some((one) => one.kind === failure.kind && one.message === failure.message)
+    ) {
       return;
     }
     if (this.#options.shrink === false) {
@@ -282,4 +287,3 @@ function checkOptions({ strategy, bound, runs, seed, shard, maxFailures }: Explo
     throw new TypeError(`no shard ${shard.index} of ${shard.count}`);
   }
 }
-

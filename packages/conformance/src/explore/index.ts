@@ -2,6 +2,7 @@ export type { Exploration, ExploreOptions, Progress, StrategyName, Verdict } fro
 export { explore, strategies } from "./explore.js";
 export type { Failure, FailureKind } from "./failure.js";
 export { ScenarioError } from "./failure.js";
+export { merge } from "./merge.js";
 export type { Replay } from "./replayed.js";
 export { replay } from "./replayed.js";
 export type { Flag, Scenario, Stage } from "./scenario.js";

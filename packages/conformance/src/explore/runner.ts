@@ -126,11 +126,7 @@ class Run {
   #preemptions = 0;
   #complete = true;
 
-  constructor(
-    { scenario, onEvent, onState }: Runner,
-    execution: Execution,
-    chooser: Chooser,
-  ) {
+  constructor({ scenario, onEvent, onState }: Runner, execution: Execution, chooser: Chooser) {
     this.#scenario = scenario;
     this.#onState = onState;
     this.#execution = execution;

@@ -35,8 +35,14 @@ export class TraceHash {
     for (const entry of touched) {
       const object = entry >> 1;
       objects.see(object);
-      sumLow += mix(mix(entry, objects.get(object, WRITE)), (entry & 1) * objects.get(object, READS));
-      sumHigh += mix(mix(~entry, objects.get(object, WRITE + 1)), (entry & 1) * objects.get(object, READS + 1));
+      sumLow += mix(
+        mix(entry, objects.get(object, WRITE)),
+        (entry & 1) * objects.get(object, READS),
+      );
+      sumHigh += mix(
+        mix(~entry, objects.get(object, WRITE + 1)),
+        (entry & 1) * objects.get(object, READS + 1),
+      );
     }
     low = mix(low, sumLow);
     high = mix(high, sumHigh);
