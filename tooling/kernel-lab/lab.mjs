@@ -5,6 +5,7 @@ import { chooseAccel } from "./src/accel.mjs";
 import { parseArguments, usage } from "./src/arguments.mjs";
 import { boot } from "./src/boot.mjs";
 import { bundleTests } from "./src/bundle.mjs";
+import { check, differential } from "./src/differential.mjs";
 import { doctor } from "./src/doctor.mjs";
 import { commandJob, shellJob, testJob } from "./src/job.mjs";
 import { findKernel } from "./src/kernel.mjs";
@@ -48,13 +49,18 @@ async function main(words) {
       return 0;
     case "doctor":
       return doctor((line) => process.stdout.write(`${line}\n`));
+    case "check":
+      return check(options.rest.map((file) => resolve(caller, file)));
     default:
       return start(options);
   }
 }
 
 async function start(options) {
-  const machine = machineByName(options.machine);
+  const names = options.machine.split(",");
+  for (const name of names) machineByName(name);
+  if (names.length > 1 && options.verb !== "differential")
+    throw new LabError("one machine at a time", 2);
   const files = testFiles(options);
   const kernel = await findKernel({ refresh: options.refresh });
   const oracle = await oracleModule(kernel);
@@ -64,6 +70,19 @@ async function start(options) {
   }
   installRequirements(["boot"]);
   const accel = await chooseAccel(options.accel, kernel);
+  const { cpus, memoryMiB, timeoutSeconds } = options;
+  if (options.verb === "differential") {
+    const { cases, seed, save } = options;
+    const every = { kernel, oracle, accel, cpus, memoryMiB, timeoutSeconds };
+    return differential({
+      machines: names,
+      cases,
+      seed,
+      save: save && resolve(caller, save),
+      boot: every,
+    });
+  }
+  const machine = machineByName(options.machine);
   const prepare =
     files.length === 0 ? undefined : (folder) => bundleTests(files, join(folder, "tests"));
   say(`booting ${machine.name} (Linux ${kernel.version}, ${accel}) ...`);
@@ -76,9 +95,9 @@ async function start(options) {
     prepare,
     script: script(options, machine),
     interactive: options.verb === "shell",
-    timeoutSeconds: options.verb === "shell" ? 86_400 : options.timeoutSeconds,
-    cpus: options.cpus,
-    memoryMiB: options.memoryMiB,
+    timeoutSeconds: options.verb === "shell" ? 86_400 : timeoutSeconds,
+    cpus,
+    memoryMiB,
     onOutput: (chunk) => process.stdout.write(chunk),
     onComplaint: (chunk) => process.stderr.write(chunk),
     onConsole: (line) => {

@@ -2,24 +2,29 @@ import { LabError } from "./say.mjs";
 
 /**
  * @typedef {object} Arguments
- * @property {"test" | "shell" | "run" | "build" | "machines" | "doctor" | "help"} verb
+ * @property {"test" | "shell" | "run" | "differential" | "check" | "build" | "machines" | "doctor" | "help"} verb
  * @property {string[]} rest files for `test`, words for `run`
- * @property {string} machine
+ * @property {string} machine or machines, with commas between, for `differential`
  * @property {number} timeoutSeconds
  * @property {"auto" | "tcg" | "kvm"} accel
  * @property {number} cpus
  * @property {number} memoryMiB
  * @property {boolean} showConsole
  * @property {boolean} refresh
+ * @property {number} cases of `differential`
+ * @property {number} seed of its first case
+ * @property {string | undefined} save folder for its answer files
  */
 
-const verbs = ["shell", "run", "build", "machines", "doctor", "help"];
+const verbs = ["shell", "run", "differential", "check", "build", "machines", "doctor", "help"];
 
-export const usage = `usage: pnpm lab [OPTIONS] [FILE... | shell | run CMD... | build | machines | doctor]
+export const usage = `usage: pnpm lab [OPTIONS] [FILE... | shell | run CMD... | differential | check FILE... | build | machines | doctor]
 
   FILE...     runs these test files (vitest) inside the machine; without any, the lab's own suite
   shell       a shell inside, for a person; leave it with exit
   run CMD...  one command inside; its output and exit code are the lab's
+  differential  random cases asked of the kernel and of the model: --cases N, --seed N, --machine A,B,..., --save FOLDER
+  check FILE...  answer files that differential saved, through the model
   build       the kernel and the oracle module, nothing else
   machines    the table of machines
   doctor      what is here and what is missing; installs nothing
@@ -47,6 +52,9 @@ export function parseArguments(words) {
     memoryMiB: 2048,
     showConsole: false,
     refresh: false,
+    cases: 200,
+    seed: 1,
+    save: undefined,
   };
   let at = 0;
   for (; at < words.length; at++) {
@@ -60,6 +68,7 @@ export function parseArguments(words) {
   if (verbs.includes(first)) {
     result.verb = first;
     result.rest = first === "run" ? others : trailing(result, others);
+    if (first === "check") return result;
     if (first === "run" && others.length === 0)
       throw new LabError("run what? pnpm lab run CMD...", 2);
     if (first !== "run" && result.rest.length > 0)
@@ -88,6 +97,15 @@ function option(result, word, value) {
       return 1;
     case "--timeout":
       result.timeoutSeconds = count(word, value, 1, 86_400);
+      return 1;
+    case "--cases":
+      result.cases = count(word, value, 1, 1_000_000);
+      return 1;
+    case "--seed":
+      result.seed = count(word, value, 0, 2 ** 31);
+      return 1;
+    case "--save":
+      result.save = text(word, value);
       return 1;
     case "--cpus":
       result.cpus = count(word, value, 1, 8);

@@ -51,3 +51,8 @@ export function shellJob(machine, cwd) {
 export function testJob(machine) {
   return script(machine, root, ["node --enable-source-maps /run/lab/tests/main.mjs"]);
 }
+
+/** A program that `bundleProgram` has put into the job's folder. */
+export function programJob(machine, name, values) {
+  return script(machine, root, [`node --enable-source-maps /run/lab/tests/${name}`], values);
+}

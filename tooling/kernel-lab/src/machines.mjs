@@ -4,6 +4,8 @@
  * Every device has a fixed slot, so that its address is the same at each boot. Children of a port stand on the port's bus.
  */
 
+import { LabError } from "./say.mjs";
+
 /** @typedef {{ driver: string, at?: string, props?: Record<string, string | number>, memory?: string, under?: Device[], acs?: boolean }} Device */
 /** @typedef {"none" | "off" | "passthrough" | "dma" | "dma-fq" | "virtio" | "amd"} IommuMode */
 /** @typedef {{ name: string, layout: string, iommu: IommuMode, cpu: string, kernel: string[], about: string }} MachineRow */
@@ -139,5 +141,5 @@ export function machineByName(name) {
   const found = machines.find((machine) => machine.name === name);
   if (found !== undefined) return found;
   const names = machines.map((machine) => machine.name).join(", ");
-  throw new Error(`no machine is called ${name}; there are ${names}`);
+  throw new LabError(`no machine is called ${name}; there are ${names}`, 2);
 }
