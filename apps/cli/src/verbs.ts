@@ -1,6 +1,8 @@
 import { classNames } from "@peerbar/words";
 import { auditVerb } from "./audit/verb.js";
+import { exploreVerb } from "./explore/verb.js";
 import { cpuKinds, roles, shells } from "./kinds.js";
+import { labelsVerb } from "./labels/verb.js";
 import { shareVerb } from "./share/verb.js";
 import type { ArgumentSpec, OptionSpec, Verb } from "./verb.js";
 
@@ -254,6 +256,7 @@ export const verbs: readonly Verb[] = [
     run: async (io, options) => (await import("./commands/capture.js")).capture(io, options),
   },
   auditVerb,
+  labelsVerb,
   shareVerb,
   {
     name: "doctor",
@@ -291,6 +294,7 @@ export const verbs: readonly Verb[] = [
     run: async (io, options, [module = ""]) =>
       (await import("./commands/check.js")).check(io, options, module),
   },
+  exploreVerb,
   {
     name: "new",
     summary: "makes a project for an importer, exporter or backend whose tests pass at once",

@@ -141,6 +141,27 @@ describe("audit", () => {
     expect(out.replaceAll(/\s+/g, " ")).toContain("2 files could not be read");
   });
 
+  it("--reference: all are compared with one machine, whatever most of them are", async () => {
+    const reference = join(captures, "rack1/node04.json");
+    const lines = linesOf(
+      (await runCli("audit", captures, "--json", "--reference", reference)).out,
+    );
+    expect(lines.filter(({ type }) => type === "class")).toEqual([
+      expect.objectContaining({ captures: 12, alike: 2, reference }),
+    ]);
+    expect(lines.at(-1)).toMatchObject({ differ: 9, cannotTell: 1 });
+    const one = await runCli("audit", reference, "--reference", reference);
+    expect(one.code).toBe(0);
+    const other = await runCli(
+      "audit",
+      join(captures, "rack0/node00.json"),
+      "--reference",
+      reference,
+    );
+    expect(other.code).toBe(1);
+    expect(other.out).toContain("0000:1a:00.0 switch down: ACS off instead of !RR");
+  });
+
   it("a ledger: a second run reads only what is new or changed, and forgets what is gone", async () => {
     const own = fleet();
     const ledger = join(scratch(), "ledger.jsonl");
@@ -206,6 +227,7 @@ describe("audit", () => {
     [["/nonexistent"], "ENOENT", "there is no /nonexistent"],
     [["/tmp/none-*.json"], "ENOENT", "no file matches"],
     [[".", "--shard", "3/3"], "EINVAL", "is no shard"],
+    [[".", "--reference", "/nonexistent"], "EINVAL", "/nonexistent"],
     [[".", "--jobs", "many"], "EINVAL", "is no number of threads"],
     [["--merge", bin], "EINVAL", "is no ledger of an audit"],
     [["--merge", "/nonexistent.jsonl"], "ENOENT", "/nonexistent.jsonl"],

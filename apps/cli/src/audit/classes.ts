@@ -66,15 +66,25 @@ function commonDirectory(base: string | undefined, path: string): string {
   return common;
 }
 
+/** What `--reference` names: all are compared with it. */
+export interface GivenReference {
+  readonly kind: Kind;
+  readonly side: Side;
+}
+
 /** Reads the capture of a kind from whichever ledger has it. */
 export class KindCaptures {
   readonly #ledgers: readonly Ledger[];
+  readonly #given: GivenReference | undefined;
 
-  constructor(ledgers: readonly Ledger[]) {
+  /** `given` comes from outside the fleet. */
+  constructor(ledgers: readonly Ledger[], given?: GivenReference) {
     this.#ledgers = ledgers;
+    this.#given = given;
   }
 
   async sideOf(kind: Kind): Promise<Side> {
+    if (kind.kind === this.#given?.kind.kind) return this.#given.side;
     for (const ledger of this.#ledgers) {
       const capture = await ledger.captureOf(kind.kind);
       if (capture !== undefined) return { name: kind.paths[0] ?? kind.kind, capture };
@@ -86,6 +96,17 @@ export class KindCaptures {
     const { name, capture } = await this.sideOf(kind);
     return parseTopology(capture, { name });
   }
+}
+
+/** One class of all captures, compared with the reference that was given. */
+export function classOf(kinds: Kinds, { kind }: GivenReference): MachineClass {
+  const known = kinds.all.get(kind.kind);
+  return {
+    name: nameOf(kind),
+    reference: { ...kind, count: known?.count ?? 0 },
+    kinds: [...kinds.all.values()].sort(byCount),
+    captures: kinds.captures,
+  };
 }
 
 /**
@@ -105,11 +126,15 @@ export async function classify(
   const groups = [...shapes.values()].map(groupOf).sort(bySize);
   const merged = await mergeAlike(groups, captures);
   return merged.sort(bySize).map(({ reference, kinds: members, captures: count }) => ({
-    name: reference.shape.slice("sha256:".length).slice(0, 8),
+    name: nameOf(reference),
     reference,
     kinds: members.sort(byCount),
     captures: count,
   }));
+}
+
+function nameOf({ shape }: Kind): string {
+  return shape.slice("sha256:".length).slice(0, 8);
 }
 
 interface Group {

@@ -28,6 +28,11 @@ export const auditVerb: Verb = {
       description: "only part i of n, from 0; the same captures in every run",
     },
     { flags: "--merge", description: "the inputs are ledgers: report on all of them together" },
+    {
+      flags: "--reference <capture>",
+      description: "compare all with this machine instead of the most frequent kind",
+      completes: "file",
+    },
     { flags: "--link-speed", description: "compare the current speed of links too" },
     { flags: "--jobs <n>", description: "threads that read; one a core by default" },
     {
@@ -38,6 +43,7 @@ export const auditVerb: Verb = {
   examples: [
     ["audit captures/", "every capture below a directory"],
     ["audit 'rack*/**/*.json' --ledger audit.jsonl", "a pattern; a second run reads what is new"],
+    ["audit now.json --reference good.json", "one machine with what it should be"],
     ["audit captures/ --shard 0/4 --ledger 0.jsonl", "one of four parts"],
     ["audit --merge 0.jsonl 1.jsonl 2.jsonl 3.jsonl --json", "all four together"],
   ],

@@ -2,11 +2,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DmaBufError } from "@peerbar/core";
-import { classify, KindCaptures, Kinds } from "../audit/classes.js";
+import { classify, classOf, type GivenReference, KindCaptures, Kinds } from "../audit/classes.js";
 import { capturePaths, parseShard } from "../audit/inputs.js";
 import { Ledger } from "../audit/ledger.js";
 import { makeReaders, type Readers } from "../audit/pool.js";
-import { type ReadResult, stampOf } from "../audit/reading.js";
+import { CaptureReader, isReading, type ReadResult, stampOf } from "../audit/reading.js";
 import { type Account, JsonReport, type Report, TextReport } from "../audit/report.js";
 import type { ExitCode } from "../exit.js";
 import type { Io } from "../io.js";
@@ -17,6 +17,7 @@ export interface AuditOptions {
   readonly merge?: boolean | undefined;
   readonly shard?: string | undefined;
   readonly jobs?: string | undefined;
+  readonly reference?: string | undefined;
   readonly linkSpeed?: boolean | undefined;
   readonly json?: boolean | undefined;
 }
@@ -36,18 +37,39 @@ export async function audit(
   const readers = makeReaders(parseJobs(options.jobs), { linkSpeed });
   const report = options.json === true ? new JsonReport(io) : new TextReport(io);
   try {
-    if (options.merge === true) return await merge(args, options, readers, report);
-    return await readAll(args, options, readers, report);
+    const given =
+      options.reference === undefined
+        ? undefined
+        : await readReference(options.reference, linkSpeed);
+    if (options.merge === true) return await merge(args, options, { readers, report, given });
+    return await readAll(args, options, { readers, report, given });
   } finally {
     await readers.close();
   }
 }
 
+/** What tells the result. */
+interface Teller {
+  readonly readers: Readers;
+  readonly report: Report;
+  readonly given: GivenReference | undefined;
+}
+
+async function readReference(path: string, linkSpeed: boolean): Promise<GivenReference> {
+  const { outcome, capture } = await new CaptureReader().read(path, "", { linkSpeed });
+  if (!isReading(outcome) || capture === undefined) {
+    throw new DmaBufError("EINVAL", "--reference", isReading(outcome) ? path : outcome.error, {
+      hint: "name a capture of a machine that is as it should be",
+    });
+  }
+  const { kind, shape, hidden } = outcome;
+  return { kind: { kind, shape, hidden, count: 0, paths: [path] }, side: { name: path, capture } };
+}
+
 async function merge(
   paths: readonly string[],
   options: AuditOptions,
-  readers: Readers,
-  report: Report,
+  teller: Teller,
 ): Promise<ExitCode> {
   if (options.ledger !== undefined || options.shard !== undefined) {
     throw new DmaBufError(
@@ -63,7 +85,7 @@ async function merge(
   try {
     const linkSpeed = options.linkSpeed === true;
     for (const path of paths) ledgers.push(await Ledger.open(path, { mustExist: true, linkSpeed }));
-    return await tell(ledgers, readers, report);
+    return await tell(ledgers, teller);
   } finally {
     for (const ledger of ledgers) await ledger.close();
   }
@@ -72,8 +94,7 @@ async function merge(
 async function readAll(
   args: readonly string[],
   options: AuditOptions,
-  readers: Readers,
-  report: Report,
+  teller: Teller,
 ): Promise<ExitCode> {
   const shard = parseShard(options.shard);
   const scratch =
@@ -82,8 +103,8 @@ async function readAll(
     const path = options.ledger ?? join(scratch ?? "", "ledger.jsonl");
     const ledger = await Ledger.open(path, { linkSpeed: options.linkSpeed === true });
     try {
-      await fill(ledger, capturePaths(args, shard), readers);
-      return await tell([ledger], readers, report);
+      await fill(ledger, capturePaths(args, shard), teller.readers);
+      return await tell([ledger], teller);
     } finally {
       await ledger.close();
     }
@@ -122,8 +143,7 @@ async function fill(ledger: Ledger, paths: AsyncIterable<string>, readers: Reade
 
 async function tell(
   ledgers: readonly Ledger[],
-  readers: Readers,
-  report: Report,
+  { readers, report, given }: Teller,
 ): Promise<ExitCode> {
   const kinds = new Kinds();
   for (const ledger of ledgers) {
@@ -134,13 +154,13 @@ async function tell(
       hint: "name a directory with captures; a shard may be empty where there are few",
     });
   }
-  const captures = new KindCaptures(ledgers);
+  const captures = new KindCaptures(ledgers, given);
   const account: Account = {
     ledgers,
     kinds,
     captures,
     readers,
-    classes: await classify(kinds, captures),
+    classes: given === undefined ? await classify(kinds, captures) : [classOf(kinds, given)],
   };
   return report.write(account);
 }
