@@ -2,6 +2,7 @@ import {
   asyncDispose,
   type BarExporter,
   DmaBuf,
+  DmaBufError,
   type EventSink,
   type ExportRequest,
   type PciBar,
@@ -47,6 +48,7 @@ export interface DeviceSetup {
   readonly allocate: ((site: AllocationSite) => void) | undefined;
   readonly unclaimed: ReadonlySet<number>;
   readonly nonMappable: boolean;
+  readonly resettable: boolean;
   onClosed(device: VfioPciDevice): void;
 }
 
@@ -218,10 +220,12 @@ export class VfioPciDevice implements BarExporter {
   /**
    * `VFIO_DEVICE_RESET`: revokes, drains, resets, and restores where memory is on afterwards, even when the reset itself failed.
    *
-   * @throws DmaBufError what the reset threw; EBADF after close; EINTR, ETIMEDOUT with the list of buffers that stay revoked.
+   * @throws DmaBufError EINVAL where the function has no reset, before anything is revoked; what the reset threw; EBADF after close; EINTR,
+   *   ETIMEDOUT with the list of buffers that stay revoked.
    */
   async reset(options?: WaitOptions): Promise<void> {
     this.assertOpen("vfio.reset");
+    if (!this.#setup.resettable) throw noReset(this.device);
     const gate = this.#gate;
     await gate.exclusive("vfio.reset", "device-reset", options, async () => {
       gate.zap();
@@ -345,4 +349,10 @@ export class VfioPciDevice implements BarExporter {
       `${this.device.pciAddress} bar${String(request.bar)} #${String(this.#exported)}`;
     return DmaBuf.export({ ops: buffer, size: buffer.source.size, name, scheduler, events });
   }
+}
+
+function noReset({ pciAddress }: PciFunction): DmaBufError {
+  return new DmaBufError("EINVAL", "vfio.reset", `${pciAddress} has no way to be reset alone`, {
+    hint: "a hot reset of the whole bus may work: all its functions must be yours",
+  });
 }

@@ -37,6 +37,11 @@ export interface OpenOptions {
   readonly unclaimedBars?: readonly number[] | undefined;
   /** No BAR of this function may be mapped, as with s390 ISM (vfio-pci-dmabuf V12, V18). */
   readonly nonMappableBars?: boolean | undefined;
+  /**
+   * False: the PCI core found no way to reset this function when vfio opened it (its `reset_method` in sysfs is empty). Then
+   * {@link VfioPciDevice.reset} fails with EINVAL and revokes nothing. True unless given.
+   */
+  readonly resettable?: boolean | undefined;
 }
 
 /** The vfio-pci driver on a simulated machine: opens functions for sharing their BARs. */
@@ -101,6 +106,7 @@ export class VfioPci {
       allocate,
       unclaimed: new Set(options.unclaimedBars),
       nonMappable: options.nonMappableBars ?? false,
+      resettable: options.resettable ?? true,
       onClosed: (closed) => {
         this.#open.delete(closed.device.pciAddress);
       },

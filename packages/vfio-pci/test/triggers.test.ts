@@ -205,6 +205,18 @@ describe("device reset", () => {
   });
 });
 
+describe("a function without a reset of its own", () => {
+  it("VFIO_DEVICE_RESET is EINVAL and revokes nothing, as the kernel lab saw Linux 7.2.13 answer", async () => {
+    const all = await shared({ open: { resettable: false } });
+    const ask = async (): Promise<void> => {
+      expect((await errorOf(() => all.device.reset())).code).toBe("EINVAL");
+    };
+    expect(await effect(all, ask)).toEqual([]);
+    expect(all.importer.invalidated).toBe(0);
+    expect(await all.mappable()).toBe(true);
+  });
+});
+
 describe("low power", () => {
   it("entry revokes without end, exit restores where memory is on", async () => {
     const all = await shared();

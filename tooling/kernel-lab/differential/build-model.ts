@@ -42,5 +42,5 @@ export function buildModel(
   });
   const p2pdma = new P2pdma(topology, { mode: "linux" });
   const vfio = new VfioPci({ p2pdma, scheduler, ...quirk });
-  return { world: new ModelWorld(machine, vfio, p2pdma), topology };
+  return { world: new ModelWorld(machine, vfio, p2pdma, answers.unresettable), topology };
 }

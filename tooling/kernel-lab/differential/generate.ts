@@ -165,7 +165,8 @@ class Maker {
         this.#closed = true;
         this.steps.push({ do: "close" });
         return;
-      default:
+      case "reset":
+      case "byte-write":
         this.steps.push({ do: name });
     }
   }

@@ -1,5 +1,5 @@
 /** Inside the machine: asks the kernel all cases of a seed, and leaves the answers in the job's folder. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { toCapture } from "@peerbar/p2pdma";
 import { liveTopology } from "@peerbar/p2pdma/node";
 import { Oracle } from "../lab/oracle-client.js";
@@ -41,6 +41,10 @@ const masks: Record<string, string> = {};
 }
 for (const provider of subjects.providers) bindToVfio(provider.address);
 
+const unresettable = subjects.providers
+  .map(({ address }) => address)
+  .filter((address) => !existsSync(`/sys/bus/pci/devices/${address}/reset_method`));
+
 const world = new KernelWorld(iommu !== "none" && iommu !== "off");
 const answered: AnsweredCase[] = [];
 for (let index = 0; index < Number(cases); index++) {
@@ -58,6 +62,7 @@ const answers: Answers = {
   capture: toCapture(topology),
   distances,
   domains,
+  unresettable,
   masks,
   cases: answered,
 };

@@ -102,7 +102,11 @@ export class KernelWorld implements World {
         this.#device?.close();
         this.#device = undefined;
         return { errno: 0 };
-      default:
+      case "memory":
+      case "power":
+      case "byte-write":
+      case "reset":
+      case "low-power":
         return this.#trigger(step);
     }
   }

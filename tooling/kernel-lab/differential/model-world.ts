@@ -55,13 +55,15 @@ export class ModelWorld implements World {
   readonly #machine: Machine;
   readonly #vfio: VfioPci;
   readonly #p2pdma: P2pdma;
+  readonly #unresettable: ReadonlySet<string>;
   #provider = "";
   #device: VfioPciDevice | undefined;
   readonly #buffers = new Map<number, DmaBuf>();
   readonly #importers = new Map<number, ModelImporter>();
   readonly #umems = new Map<number, ModelUmem>();
 
-  constructor(machine: Machine, vfio: VfioPci, p2pdma: P2pdma) {
+  constructor(machine: Machine, vfio: VfioPci, p2pdma: P2pdma, unresettable: readonly string[]) {
+    this.#unresettable = new Set(unresettable);
     this.#machine = machine;
     this.#vfio = vfio;
     this.#p2pdma = p2pdma;
@@ -69,7 +71,9 @@ export class ModelWorld implements World {
 
   async open(provider: string): Promise<void> {
     this.#provider = provider;
-    this.#device = await this.#vfio.open(this.#machine.function(provider));
+    this.#device = await this.#vfio.open(this.#machine.function(provider), {
+      resettable: !this.#unresettable.has(provider),
+    });
   }
 
   async run(step: Step, index: number): Promise<Outcome> {
@@ -130,7 +134,11 @@ export class ModelWorld implements World {
         await this.#device?.close();
         this.#device = undefined;
         return { errno: 0 };
-      default:
+      case "memory":
+      case "power":
+      case "byte-write":
+      case "reset":
+      case "low-power":
         return this.#trigger(step);
     }
   }
@@ -206,16 +214,15 @@ export class ModelWorld implements World {
       held.release();
       return made;
     }
-    let made: ModelUmem | undefined;
+    const made = { callbacks: 0 };
     const umem = DmaBufUmem.get(device, buffer, request, (self) => ({
       allowPeer2Peer: true,
       invalidateMappings: (_attachment, held) => {
-        if (made !== undefined) made.callbacks += 1;
+        made.callbacks += 1;
         self.unmapPages(held);
       },
     }));
-    made = { umem, callbacks: 0 };
-    return made;
+    return Object.assign(made, { umem });
   }
 
   async #umemStep(
@@ -242,7 +249,7 @@ export class ModelWorld implements World {
         await umem.release();
         this.#umems.delete(step.umem);
         return { errno: 0 };
-      default:
+      case "umem-page-size":
         return pageSize(umem, BigInt(step.virt));
     }
   }
