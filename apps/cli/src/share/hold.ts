@@ -32,8 +32,11 @@ export class SignalWatch {
     this.#first = new Promise((resolve) => {
       const handlers = signals.map((signal) => {
         const handler = (): void => {
-          this.stop();
           resolve(signal);
+          // Not at once: who listens after this one counts the listeners.
+          setImmediate(() => {
+            this.stop();
+          });
         };
         process.on(signal, handler);
         return () => process.off(signal, handler);
