@@ -39,6 +39,7 @@ async function open(
   const file = join(folder, `${String(Math.trunc(performance.now() * 1000))}.html`);
   writeFileSync(file, pageOf(template, topology, more));
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...settings });
+  context.setDefaultTimeout(100_000);
   const page = await context.newPage();
   const complaints: string[] = [];
   const requests: string[] = [];

@@ -115,7 +115,7 @@ function fitCell(count: number, room: number, labels: number): number {
   const least = count <= 64 ? (fingers ? 24 : 16) : 2;
   return Math.max(
     least,
-    Math.min(fingers ? 26 : 22, whole, Math.floor(LARGEST / Math.max(1, count))),
+    Math.min(fingers || count <= 16 ? 28 : 22, whole, Math.floor(LARGEST / Math.max(1, count))),
   );
 }
 

@@ -77,7 +77,7 @@ export function Tree(props: TreeProps): JSX.Element {
         />
       ))}
       <HostLink picture={picture} way={way} />
-      {picture.edges.map((edge) => (
+      {litLast(picture.edges, way).map((edge) => (
         <Edge
           key={edge.to.key}
           edge={edge}
@@ -99,6 +99,13 @@ export function Tree(props: TreeProps): JSX.Element {
       ))}
     </svg>
   );
+}
+
+/** What is lit is drawn over what is not. */
+function litLast(edges: readonly PlacedEdge[], way: Way | undefined): readonly PlacedEdge[] {
+  if (way === undefined) return edges;
+  const lit = (edge: PlacedEdge): boolean => sideOfEdge(way, edge) !== undefined;
+  return [...edges.filter((edge) => !lit(edge)), ...edges.filter(lit)];
 }
 
 function childrenOf(picture: TreePicture): ReadonlyMap<string, readonly string[]> {
@@ -275,7 +282,11 @@ function Box(props: BoxProps): JSX.Element {
         {node.detail !== "" && (
           <text
             class="detail"
-            x={node.x + node.label.length * size.char + (node.kind === "host" ? 16 : 12)}
+            x={
+              node.x +
+              node.label.length * (node.kind === "more" ? size.small : size.char) +
+              (node.kind === "host" ? 16 : 12)
+            }
             y={node.y + 4}
           >
             {`${node.detail} `}
