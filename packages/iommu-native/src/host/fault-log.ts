@@ -59,7 +59,7 @@ export class FaultLog implements Disposable {
       } catch (error) {
         if (isDmaBufError(error) && error.code === "EAGAIN") return undefined;
         // EPIPE: records were overwritten before they were read; the next read goes on behind them.
-        if (isDmaBufError(error) && error.reason.includes("EPIPE")) continue;
+        if (isDmaBufError(error) && error.code === "EPIPE") continue;
         throw error;
       }
     }
