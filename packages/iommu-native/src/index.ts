@@ -10,6 +10,8 @@ export { NativeFunction } from "./host/native-function.js";
 export type { NativeHostOptions, VfioApi } from "./host/native-host.js";
 export { NativeHost } from "./host/native-host.js";
 export { NativeIommu } from "./iommufd/native-iommu.js";
+export type { VerbsMrRequest } from "./rdma/verbs.js";
+export { VerbsAccess, VerbsDevice, VerbsMr, VerbsPd, verbsDevices } from "./rdma/verbs.js";
 export type { Recovery, TakeOptions } from "./sysfs/binding.js";
 export { NativeVfioDevice } from "./vfio/native-vfio-device.js";
 export type { VfioRegion } from "./vfio/regions.js";

@@ -31,19 +31,21 @@ export class SelftestExporter {
    * @throws DmaBufError EINVAL for 0 or more than 2 MiB (iommufd R31); ENOTTY without the selftest.
    */
   export(length: number): NativeDmaBuf {
-    const request = iommufdTest.IOMMU_TEST_OP_DMABUF_GET;
-    const bytes = request.struct.encode({ length, open_flags: O_CLOEXEC | O_RDWR });
-    const fd = explained(() => ioctl(this.#iommu.file.fd, request, bytes), getCauses);
+    const fd = this.exportFd(length);
     try {
-      return new NativeDmaBuf({
-        ...this.#options,
-        fd: adoptFd(fd, "dma-buf of the iommufd selftest"),
-        name: "iommufd",
-      });
+      return new NativeDmaBuf({ ...this.#options, fd, name: "iommufd" });
     } catch (error) {
       close(fd);
       throw error;
     }
+  }
+
+  /** The bare descriptor, which the caller closes. @throws as {@link export}. */
+  exportFd(length: number): number {
+    const request = iommufdTest.IOMMU_TEST_OP_DMABUF_GET;
+    const bytes = request.struct.encode({ length, open_flags: O_CLOEXEC | O_RDWR });
+    const fd = explained(() => ioctl(this.#iommu.file.fd, request, bytes), getCauses);
+    return adoptFd(fd, "dma-buf of the iommufd selftest");
   }
 
   /**
