@@ -13,6 +13,7 @@ import {
   wrapsRanges,
 } from "../wrong/more-exporters.js";
 import { type Entry, entry } from "./entry.js";
+import { exploredRace } from "./explored.js";
 import {
   AdmitsPinnedOnly,
   DoesNotWait,
@@ -46,6 +47,11 @@ export const exporterEntries: readonly Entry[] = [
       link: "https://lore.kernel.org/all/20260507143548.1018405-1-alex.williamson@nvidia.com",
     },
     exporterFails("revoke/cycles", over(NeverRearms), krefRight),
+    exploredRace("reported: DMA into memory", {
+      buffer: NeverRearms,
+      scene: "unmaps-late",
+      resets: 2,
+    }),
   ),
   entry(
     {
@@ -59,6 +65,7 @@ export const exporterEntries: readonly Entry[] = [
       link: "https://patchew.org/linux/20260124-dmabuf-revoke-v5-0-f98fca917e96@nvidia.com/20260124-dmabuf-revoke-v5-4-f98fca917e96@nvidia.com",
     },
     exporterFails("revoke/waits-for-the-last-unmap", over(DoesNotWait), rightMemory),
+    exploredRace("reported: DMA into memory", { buffer: DoesNotWait, scene: "fences-its-dma" }),
   ),
   entry(
     {
@@ -76,6 +83,10 @@ export const exporterEntries: readonly Entry[] = [
       memorySubject("mutant", (memory) => new WaitsForKernelFences({ memory })),
       rightMemory,
     ),
+    exploredRace("reported: DMA into memory", {
+      exporter: WaitsForKernelFences,
+      scene: "fences-its-dma",
+    }),
   ),
   entry(
     {
@@ -207,6 +218,7 @@ export const exporterEntries: readonly Entry[] = [
       evidence: "inferred from the order in vfio_pci_dma_buf_move",
     },
     exporterFails("revoke/no-map-slips-in", over(FlagsAfterwards), rightMemory),
+    exploredRace("lost-wakeup", { buffer: FlagsAfterwards, scene: "stays-until-told" }),
   ),
   entry(
     {

@@ -1,9 +1,10 @@
 import { type PhysicalMemory, SimpleImport, SimpleImporter } from "@peerbar/conformance/reference";
+import type { DmaBufReference, Slice } from "@peerbar/core";
 import { simpleIommuSubject } from "../fixtures/backends.js";
-import { deviceSubject } from "../fixtures/device-exporter.js";
+import { DeviceExporter, deviceSubject } from "../fixtures/device-exporter.js";
 import { simpleImporterSubject } from "../fixtures/importers.js";
 import { wrongBackends } from "../wrong/backends.js";
-import { leaksWithoutFd, readsTheDevice } from "../wrong/more-exporters.js";
+import { leaksWithoutFd, ReadsItsDevice, readsTheDevice } from "../wrong/more-exporters.js";
 import {
   freesTheKey,
   givesCpuPages,
@@ -14,6 +15,7 @@ import {
   stalePageSize,
 } from "../wrong/more-importers.js";
 import { type Entry, entry } from "./entry.js";
+import { closeRace, exploredRace, exploring, lockRace } from "./explored.js";
 import { DoesNotCount, over, rightMemory } from "./mutants-exporter.js";
 import {
   AttachesBeforeReady,
@@ -55,6 +57,7 @@ export const iommufdEntries: readonly Entry[] = [
       link: "https://osv.dev/vulnerability/CVE-2026-74328",
     },
     importerFails("race/revoke-during-close", importing(DestroysFirst), dynamicRight),
+    exploredRace("actor-failed", { imported: DestroysFirst }),
   ),
   entry(
     {
@@ -94,6 +97,7 @@ export const iommufdEntries: readonly Entry[] = [
     },
     importerFails("close/after-revoke-leaves-nothing", importing(UnmapsTwice), dynamicRight),
     importerReported("double-unmap", importing(UnmapsTwice), dynamicRight),
+    exploredRace("reported: sanitizer: double-unmap", { imported: UnmapsTwice }),
   ),
   entry(
     {
@@ -130,6 +134,22 @@ export const iommufdEntries: readonly Entry[] = [
   ),
   entry(
     {
+      id: "B31",
+      title: "Lock inversion between pages and reservation",
+      trigger: "map a file while the exporter revokes",
+      wrong: "mutex, then reservation, against reservation, then mutex: both wait for ever",
+      right: "the reservation first",
+      rule: "iommufd R20",
+      evidence: "source comment on the lock class",
+    },
+    exploring(
+      "lock-order",
+      () => lockRace("mutant", true),
+      () => lockRace("right", false),
+    ),
+  ),
+  entry(
+    {
       id: "B58",
       title: "Unpin without the reservation",
       trigger: "the last unmap of an area",
@@ -141,6 +161,10 @@ export const iommufdEntries: readonly Entry[] = [
     },
     importerFails("close/leaves-nothing", importing(UnpinsUnlocked, "pinned"), pinnedRight),
     importerReported("map-without-lock", importing(UnpinsUnlocked, "pinned"), pinnedRight),
+    exploredRace("reported: sanitizer: map-without-lock", {
+      imported: UnpinsUnlocked,
+      mode: "pinned",
+    }),
   ),
   entry(
     {
@@ -154,6 +178,11 @@ export const iommufdEntries: readonly Entry[] = [
       link: "https://lists.linaro.org/archives/list/linaro-mm-sig%40lists.linaro.org/thread/OCIJU7TEHU4HLVZ2NQM2PJKL5SMB7R44/",
     },
     exporterFails("close/buffers-stay-objects", readsTheDevice, deviceSubject("reference device")),
+    exploring(
+      "actor-failed",
+      () => closeRace("mutant", ReadsItsDevice),
+      () => closeRace("right", DeviceExporter),
+    ),
   ),
   entry(
     {
@@ -166,6 +195,7 @@ export const iommufdEntries: readonly Entry[] = [
       evidence: "public: review of an RDMA exporter",
     },
     exporterFails("revoke/waits-for-the-last-unmap", over(DoesNotCount), rightMemory),
+    exploredRace("reported: DMA into memory", { buffer: DoesNotCount, scene: "unmaps-late" }),
   ),
 ];
 
@@ -196,6 +226,7 @@ export const rdmaEntries: readonly Entry[] = [
     },
     importerFails("error/map-passed-through", importing(UnpinsTwice, "pinned"), pinnedRight),
     importerReported("pin-imbalance", importing(UnpinsTwice, "pinned"), pinnedRight),
+    exploredRace("reported: sanitizer: pin-imbalance", { imported: UnpinsTwice, mode: "pinned" }),
   ),
   entry(
     {
@@ -246,6 +277,7 @@ export const rdmaEntries: readonly Entry[] = [
       link: IPFIRE,
     },
     importerFails("race/revoke-during-import", importing(SetsItsCallbackLate), dynamicRight),
+    exploredRace("lost-wakeup", { imported: SetsItsCallbackLate, scene: "stays-until-told" }),
   ),
   entry(
     {
@@ -259,6 +291,7 @@ export const rdmaEntries: readonly Entry[] = [
       link: "https://github.com/intel-gpu/xekmd-backports/pull/395",
     },
     importerFails("race/revoke-during-import", importing(AttachesBeforeReady), dynamicRight),
+    exploredRace("actor-failed", { imported: AttachesBeforeReady }),
   ),
   entry(
     {
@@ -302,6 +335,7 @@ export const rdmaEntries: readonly Entry[] = [
       link: "https://github.com/Mellanox/nv_peer_memory/issues/14",
     },
     importerFails("invalidate/unmaps-in-bounded-time", importing(KeepsTheMapping), dynamicRight),
+    exploredRace("reported: sanitizer: mapping-leaked", { imported: KeepsTheMapping }),
   ),
   entry(
     {
@@ -315,6 +349,7 @@ export const rdmaEntries: readonly Entry[] = [
       link: "https://github.com/Mellanox/nv_peer_memory/issues/53",
     },
     importerFails("race/revoke-during-close", importing(DecidesBeforeTheLock), dynamicRight),
+    exploredRace("reported: sanitizer: double-unmap", { imported: DecidesBeforeTheLock }),
   ),
   entry(
     {
@@ -354,7 +389,7 @@ function takesCpuAddresses() {
   const memories = new WeakMap<object, PhysicalMemory>();
   const subject = simpleImporterSubject("mutant", "dynamic", (device) => {
     const importer = new (class extends SimpleImporter {
-      protected override makeImport(...args: MakeArgs): SimpleImport {
+      protected override makeImport(reference: DmaBufReference, slice: Slice): SimpleImport {
         return new (class extends SimpleImport {
           override async write(offset: bigint, bytes: Uint8Array): Promise<boolean> {
             const memory = memories.get(device.engine ?? device);
@@ -368,7 +403,7 @@ function takesCpuAddresses() {
               held.release();
             }
           }
-        })(this, ...args);
+        })(this, reference, slice);
       }
     })(device);
     last = device.engine ?? device;
@@ -382,6 +417,3 @@ function takesCpuAddresses() {
   };
   return { ...subject, setup };
 }
-
-type MakeArgs =
-  ConstructorParameters<typeof SimpleImport> extends [infer _, ...infer R] ? R : never;

@@ -114,7 +114,7 @@ export class SetsItsCallbackLate extends SimpleImport {
 
   override async begin(): Promise<void> {
     await super.begin();
-    await Promise.resolve();
+    await this.buffer.reservation.scheduler.yield({ kind: "yield", on: "set callback" });
     this.#callback = true;
   }
 

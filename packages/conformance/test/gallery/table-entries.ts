@@ -2,6 +2,8 @@ import { deviceSubject } from "../fixtures/device-exporter.js";
 import { cleansMmio, countingSubject, markingSubject } from "../wrong/more-backends.js";
 import { frozenRoute, narrowChunks, reservesAtAttach } from "../wrong/more-exporters.js";
 import { type Entry, entry } from "./entry.js";
+import { exploredRace } from "./explored.js";
+import { mockSubject } from "./mock.js";
 import {
   AdmitsPinnedOnly,
   DoesNotWait,
@@ -165,6 +167,7 @@ export const tableEntries: readonly Entry[] = [
       markingSubject("mutant", "cached"),
       markingSubject("reference, with attributes", "mmio"),
     ),
+    backendFails("space/mmio-in-every-domain", mockSubject("linux-7.2"), mockSubject(undefined)),
   ),
 ];
 
@@ -312,5 +315,6 @@ export const draftEntries: readonly Entry[] = [
       over(AdmitsPinnedOnly),
       rightMemory,
     ),
+    exploredRace("reported: DMA into memory", { buffer: DoesNotWait, scene: "fences-its-dma" }),
   ),
 ];

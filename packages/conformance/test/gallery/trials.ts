@@ -154,7 +154,7 @@ export function differs<Q, A>(options: {
       const [expected, got] = [options.expected(question), answer(question)];
       if (Object.is(expected, got)) continue;
       found.push(`${options.ask(question)}: ${String(got)}, not ${String(expected)}`);
-      if (found.length >= 20) break;
+      if (found.length >= 5000) break;
     }
     return Promise.resolve(found);
   };

@@ -198,14 +198,13 @@ class ReadsTheDevice extends DeviceBuffer {
   }
 }
 
-export const readsTheDevice = deviceSubject(
-  "wrong",
-  class extends DeviceExporter {
-    protected override makeBuffer(ranges: readonly PhysRange[]): MemoryBuffer {
-      return new ReadsTheDevice(this, ranges, this.forgetBuffer);
-    }
-  },
-);
+export class ReadsItsDevice extends DeviceExporter {
+  protected override makeBuffer(ranges: readonly PhysRange[]): MemoryBuffer {
+    return new ReadsTheDevice(this, ranges, this.forgetBuffer);
+  }
+}
+
+export const readsTheDevice = deviceSubject("wrong", ReadsItsDevice);
 
 /** known-bugs B13: the way out of a reset restores, whatever the command register says. */
 export const restoresAfterReset = deviceSubject(
