@@ -21,7 +21,9 @@ describe.each(packages.map(({ folder, manifest }) => [manifest.name, folder, man
       });
       expect(manifest.description.length).toBeGreaterThan(30);
       expect(manifest.keywords.length).toBeGreaterThan(2);
-      expect(manifest.files).toEqual(expect.arrayContaining(["dist", "README.md", "LICENSE"]));
+      expect(manifest.files).toEqual(
+        expect.arrayContaining(["dist", "CHANGELOG.md", "README.md", "LICENSE"]),
+      );
       expect(existsSync(join(folder, "LICENSE"))).toBe(true);
     });
 
