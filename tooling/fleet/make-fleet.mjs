@@ -48,7 +48,7 @@ const drifts = [
     const at = functions.findIndex(
       ({ headerType, physfn }) => headerType === 0 && physfn === undefined && random() < 0.1,
     );
-    if (at < 0) return;
+    if (at < 0 || functions.length < 8) return;
     const { address } = functions[at];
     for (let i = functions.length - 1; i >= 0; i -= 1) {
       if (i === at || functions[i].physfn === address) functions.splice(i, 1);
