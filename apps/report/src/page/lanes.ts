@@ -16,7 +16,7 @@ export interface Span {
   readonly state: "held" | "alive" | "mapped" | "void" | "busy";
 }
 
-export type Tone = "good" | "bad" | "warn" | "plain";
+type Tone = "good" | "bad" | "warn" | "plain";
 
 /** One row: an event on its lane, in words. */
 export interface Row {

@@ -43,7 +43,7 @@ const letters: readonly string[] = (() => {
 })();
 
 /** From this cell size on each cell has its letter; below, refused and unknown areas are hatched, so that colour is never alone. */
-export const LETTERS_FROM = 13;
+const LETTERS_FROM = 13;
 
 interface Paint {
   readonly fill: string;

@@ -14,7 +14,7 @@ export const size = {
 } as const;
 
 /** One box or line of text of the picture. */
-export interface TreeNode {
+interface TreeNode {
   /** Address; `host 0000:15` for a host bridge, `more 0000:15` for what is not listed below it. */
   readonly key: string;
   readonly kind: "host" | "port" | "end" | "more";
