@@ -4,7 +4,11 @@ import { app } from "@peerbar/tsup-config";
 
 // Minified: start-up time is half reading and compiling. Names of classes and functions stay for stacks.
 export default app(
-  { main: "src/main.ts", "audit-worker": "src/audit/worker.ts" },
+  {
+    main: "src/main.ts",
+    "audit-worker": "src/audit/worker.ts",
+    "explore-worker": "src/explore/worker.ts",
+  },
   {
     minifyWhitespace: true,
     minifySyntax: true,

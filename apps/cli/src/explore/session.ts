@@ -1,0 +1,116 @@
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import {
+  type Exploration,
+  type ExploreOptions,
+  explore,
+  type Progress,
+  type Replay,
+  replay,
+  type Scenario,
+  ScenarioError,
+} from "@peerbar/conformance/explore";
+import { DmaBufError } from "@peerbar/core";
+
+/** What a session is asked to do. Can be sent to a thread. */
+export interface Request {
+  readonly file: string;
+  readonly only: string | undefined;
+  readonly replay: string | undefined;
+  readonly options: Omit<ExploreOptions, "onProgress" | "signal">;
+}
+
+/** One scenario's result, with the time it took. */
+export type Timed = Exploration & { readonly seconds: number };
+
+/** What a session came to. */
+export interface Results {
+  readonly explorations: readonly Timed[];
+  readonly replays: readonly (Replay & { readonly scenario: string })[];
+}
+
+/**
+ * Loads the module and does what was asked.
+ *
+ * @throws DmaBufError EINVAL for a module that cannot be loaded or has no scenario, a scenario that cannot be explored, or a schedule that is
+ *   not one of it.
+ */
+export async function runSession(
+  request: Request,
+  tell: (scenario: string, progress: Progress) => void,
+  signal: AbortSignal,
+): Promise<Results> {
+  const scenarios = await scenariosOf(request);
+  const explorations: Timed[] = [];
+  const replays: (Replay & { scenario: string })[] = [];
+  for (const one of scenarios) {
+    if (signal.aborted) break;
+    try {
+      if (request.replay !== undefined) {
+        replays.push({ scenario: one.name, ...(await replay(one, request.replay)) });
+        continue;
+      }
+      const began = performance.now();
+      const onProgress = (progress: Progress): void => {
+        tell(one.name, progress);
+      };
+      const result = await explore(one, { ...request.options, onProgress, signal });
+      explorations.push({ ...result, seconds: (performance.now() - began) / 1000 });
+    } catch (error) {
+      throw asInput(error, one.name);
+    }
+  }
+  return { explorations, replays };
+}
+
+function asInput(error: unknown, name: string): unknown {
+  if (!(error instanceof ScenarioError) && !(error instanceof TypeError)) return error;
+  return new DmaBufError("EINVAL", "explore", error.message, {
+    hint: `see docs/explorer.md on what scenario "${name}" may do`,
+    cause: error,
+  });
+}
+
+/** Scenarios among a module's exports, lists of them included. */
+async function scenariosOf({
+  file,
+  only,
+  replay: schedule,
+}: Request): Promise<readonly Scenario[]> {
+  let exported: Record<string, unknown>;
+  try {
+    exported = (await import(pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new DmaBufError("EINVAL", "explore", `${file} cannot be loaded: ${reason}`, {
+      hint: "name a JavaScript module that Node can import",
+      cause,
+    });
+  }
+  const all = Object.values(exported)
+    .flatMap((value): unknown[] => (Array.isArray(value) ? value : [value]))
+    .filter(isScenario);
+  const scenarios = all.filter(({ name }) => only === undefined || name.includes(only));
+  const names = all.map(({ name }) => `"${name}"`).join(", ");
+  if (scenarios.length === 0) {
+    const why = all.length === 0 ? "exports no scenario" : `has no scenario like "${only ?? ""}"`;
+    throw new DmaBufError("EINVAL", "explore", `${file} ${why}`, {
+      hint:
+        all.length === 0
+          ? "export what scenario(name, build) returns: see docs/explorer.md"
+          : names,
+    });
+  }
+  if (schedule !== undefined && scenarios.length > 1) {
+    throw new DmaBufError("EINVAL", "explore", `a schedule is of one scenario, not of ${names}`, {
+      hint: "choose with --only",
+    });
+  }
+  return scenarios;
+}
+
+function isScenario(value: unknown): value is Scenario {
+  if (typeof value !== "object" || value === null) return false;
+  const { name, build } = value as Partial<Record<string, unknown>>;
+  return typeof name === "string" && typeof build === "function";
+}

@@ -1,0 +1,82 @@
+import type { Failure, Replay, Verdict } from "@peerbar/conformance/explore";
+import type { Timed } from "./session.js";
+
+/** One scenario's result, for people. */
+export function explorationText(one: Timed, file: string): string {
+  const { shards, countsExact } = one;
+  const about = countsExact ? "" : "at most ";
+  const rate = one.seconds > 0 ? Math.round(one.interleavings / one.seconds) : 0;
+  const lines = [
+    `${one.scenario}: ${verdictText(one.verdict, one)}`,
+    `  ${count(one.interleavings, "interleaving")} run, ${one.pruned} cut short, ${about}${count(one.classes, "class", "classes")}, ${about}${count(one.states, "state")}`,
+    `  ${one.steps} steps in ${one.seconds.toFixed(1)} s, ${rate} interleavings/s; at most ${count(one.maxPreemptions, "preemption")} in one`,
+  ];
+  if (one.edges !== null) lines.push(`  ${one.edges} edges covered`);
+  if (shards.done.length < shards.count) {
+    const parts = shards.done.map((shard) => `${shard}/${shards.count}`).join(", ");
+    lines.push(`  shard ${parts}: the others must be run, too`);
+  }
+  if (one.lockOrder.length > 0) {
+    lines.push(`  lock order: ${one.lockOrder.map((edge) => edge.join(" > ")).join(", ")}`);
+  }
+  const again = `peerbar explore ${file} --only '${one.scenario}' --replay`;
+  for (const failure of one.failures) lines.push("", ...failureLines(failure, again));
+  return `${lines.join("\n")}\n`;
+}
+
+/** One replayed order, step by step. */
+export function replayText(replayed: Replay & { readonly scenario: string }): string {
+  const lines = [replayed.scenario];
+  for (const [i, step] of replayed.trace.entries()) {
+    lines.push(`  ${String(i + 1).padStart(3)}  ${step}`);
+    for (const { event } of replayed.events.filter((one) => one.step === i + 1)) {
+      lines.push(`         ${eventText(event)}`);
+    }
+  }
+  const { failure } = replayed;
+  lines.push(
+    failure === undefined ? "no failure in this order" : `${failure.kind}: ${failure.message}`,
+  );
+  if (failure?.detail != null) lines.push(...indent(failure.detail));
+  return `${lines.join("\n")}\n`;
+}
+
+/** What may be said, in words that do not say more. */
+function verdictText(verdict: Verdict, { failures, bound, shards }: Timed): string {
+  const part = shards.done.length < shards.count ? " of this part" : "";
+  switch (verdict) {
+    case "failure":
+      return count(failures.length, "failure");
+    case "exhausted":
+      return `proven: every order${part} was run, up to order of steps that commute`;
+    case "proven-to-bound":
+      return `proven up to ${count(bound ?? 0, "preemption")}: every such order${part} was run`;
+    case "not-exhausted":
+      return "no failure found; not every order was run";
+  }
+}
+
+function failureLines(failure: Failure, again: string): readonly string[] {
+  const { kind, message, detail, schedule, otherSchedule, trace } = failure;
+  return [
+    `  ${kind}: ${message}`,
+    `    again: ${again} '${schedule}'`,
+    ...(otherSchedule === null ? [] : [`    the other order: --replay '${otherSchedule}'`]),
+    ...trace.map((step) => `    ${step}`),
+    ...(detail === null ? [] : indent(detail)),
+  ];
+}
+
+function indent(text: string): readonly string[] {
+  return text.split("\n").map((line) => `    ${line.trim()}`);
+}
+
+function eventText(event: Replay["events"][number]["event"]): string {
+  const { type, ...fields } = event;
+  const words = Object.entries(fields).map(([key, value]) => `${key}=${String(value)}`);
+  return [type, ...words].join(" ");
+}
+
+function count(n: number, one: string, more = `${one}s`): string {
+  return `${n} ${n === 1 ? one : more}`;
+}
