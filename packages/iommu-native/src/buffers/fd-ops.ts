@@ -19,6 +19,11 @@ export interface FdOpsParts {
   readonly fd: number;
   /** Before each attach and each open: throws where the kernel would refuse. */
   readonly check?: ((attachment: Attachment, operation: "attach" | "open") => void) | undefined;
+  /**
+   * The direction of every CPU access, whatever is asked for. For udmabuf: it maps its pages for the direction of the first access and
+   * syncs them in that of each later one, which the kernel's DMA debugging warns about.
+   */
+  readonly cpuDirection?: DmaDirection | undefined;
   /** Before the descriptor is closed. */
   readonly onRelease?: (() => void) | undefined;
 }
@@ -71,11 +76,11 @@ export class FdOps implements ExporterOps {
 
   /** `DMA_BUF_IOCTL_SYNC`: waits in the kernel, off the main thread (dma-buf R42). */
   async beginCpuAccess(direction: DmaDirection): Promise<void> {
-    await this.#sync(dmaBuf.DMA_BUF_SYNC_START | syncFlags[direction]);
+    await this.#sync(dmaBuf.DMA_BUF_SYNC_START, direction);
   }
 
   async endCpuAccess(direction: DmaDirection): Promise<void> {
-    await this.#sync(dmaBuf.DMA_BUF_SYNC_END | syncFlags[direction]);
+    await this.#sync(dmaBuf.DMA_BUF_SYNC_END, direction);
   }
 
   release(): void {
@@ -83,9 +88,10 @@ export class FdOps implements ExporterOps {
     close(this.fd);
   }
 
-  async #sync(flags: number): Promise<void> {
+  async #sync(phase: number, direction: DmaDirection): Promise<void> {
     const request = dmaBuf.DMA_BUF_IOCTL_SYNC;
-    await ioctlAsync(this.fd, request, request.struct.encode({ flags: BigInt(flags) }));
+    const flags = BigInt(phase | syncFlags[this.#parts.cpuDirection ?? direction]);
+    await ioctlAsync(this.fd, request, request.struct.encode({ flags }));
   }
 }
 

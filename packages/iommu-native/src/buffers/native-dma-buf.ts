@@ -40,12 +40,13 @@ export class NativeDmaBuf extends DmaBuf {
 
   /** Takes the descriptor over. @throws DmaBufError EINVAL where it is no dma-buf; it is still the caller's then. */
   constructor(options: NativeDmaBufOptions) {
-    const { fd, name, label, scheduler, events, check, onRelease } = options;
+    const { fd, name, label, scheduler, events, check, onRelease, cpuDirection } = options;
     const unmark = revocable.has(name) ? markKernelRevoked(fd) : undefined;
     const ops = new FdOps({
       name,
       fd,
       check,
+      cpuDirection: name === "udmabuf" ? "bidirectional" : cpuDirection,
       onRelease: () => {
         unmark?.();
         onRelease?.();
