@@ -106,10 +106,10 @@ describe("the kernel's own selftest of iommufd", () => {
     const late = ioas.allocHwpt(device);
     expect(late.automatic).toBe(false);
     expect(await answer(map(0n, 0x4000n))).toBe("ENODEV iommufd M10, M14");
+    await exporter.revoke(buffer, false);
     expect(
       await answer(() => space.map("fd", buffer.fd, { slice, access: "rw", iova: mapping.iova })),
     ).toBe("EEXIST iommufd M17, R16");
-    await exporter.revoke(buffer, false);
     const second = await ioas.mapDmaBuf(buffer, { slice, access: "rw" });
     expect(second.revoked).toBe(false);
     expect(await mapping.unmap()).toBe(0x4000n);
@@ -180,9 +180,9 @@ describe("RDMA through libibverbs", () => {
   /** rxe over a dummy network interface: a driver without dma-buf support. */
   function rxe(): string | undefined {
     const setup = [
-      ["ip", "link", "add", "dummy0", "type", "dummy"],
-      ["ip", "link", "set", "dummy0", "up"],
-      ["rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "dummy0"],
+      ["ip", "link", "add", "lab0", "type", "dummy"],
+      ["ip", "link", "set", "lab0", "up"],
+      ["rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "lab0"],
     ];
     for (const [command = "", ...words] of setup) {
       const done = spawnSync(command, words, { encoding: "utf8" });
@@ -212,7 +212,7 @@ describe("RDMA through libibverbs", () => {
     expect(await answer(() => device.allocPd())).toMatch(/^EBADF/);
     buffer.close();
     spawnSync("rdma", ["link", "delete", "rxe0"]);
-    spawnSync("ip", ["link", "delete", "dummy0"]);
+    spawnSync("ip", ["link", "delete", "lab0"]);
     await nothingOpen();
   });
 });

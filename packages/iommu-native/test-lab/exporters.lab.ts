@@ -5,14 +5,17 @@ import {
   exporterCases,
 } from "@peerbar/conformance";
 import { registerSuite } from "@peerbar/conformance/vitest";
-import type { DmaBuf } from "@peerbar/core";
-import { afterAll, describe, it } from "vitest";
-import { allocFromHeap, createUdmabuf, NativeHost } from "../src/index.js";
+import { openFds } from "@peerbar/linux";
+import { afterAll, beforeAll, describe, it } from "vitest";
+import { allocFromHeap, createUdmabuf, type NativeDmaBuf, NativeHost } from "../src/index.js";
 import { bystander, ending, teardown, turn } from "./fixture-ends.js";
 import { first, labDevices, nothingOpen } from "./machine.js";
 
 /** One for all cases: each opens the devices it needs. */
-const host = new NativeHost();
+let host: NativeHost;
+beforeAll(() => {
+  host = new NativeHost();
+});
 afterAll(async () => {
   await host.close();
   await nothingOpen();
@@ -48,9 +51,11 @@ const vfioExporter: ExporterSubject = {
   },
 };
 
+const isOpen = (fd: number): boolean => openFds().some((open) => open.fd === fd);
+
 /** Exporters of ordinary memory: nobody can take it back, and every importer may attach. */
-function memoryExporter(name: string, make: (size: bigint) => DmaBuf): ExporterSubject {
-  const capabilities: readonly ExporterCapability[] = ["live"];
+function memoryExporter(name: string, make: (size: bigint) => NativeDmaBuf): ExporterSubject {
+  const capabilities: readonly ExporterCapability[] = ["live", "mmap"];
   return {
     role: "exporter",
     name,
@@ -58,7 +63,7 @@ function memoryExporter(name: string, make: (size: bigint) => DmaBuf): ExporterS
     turn,
     teardown,
     setup: (): ExporterFixture => {
-      const made: DmaBuf[] = [];
+      const made: NativeDmaBuf[] = [];
       return ending(
         {
           device: bystander,
@@ -67,7 +72,8 @@ function memoryExporter(name: string, make: (size: bigint) => DmaBuf): ExporterS
             made.push(buffer);
             return buffer;
           },
-          live: () => made.filter(({ released }) => !released).length,
+          // Released is whose descriptor is closed.
+          live: () => made.filter((buffer) => isOpen(buffer.fd)).length,
         },
         () => {
           for (const buffer of made) buffer.close();

@@ -4,7 +4,7 @@ import { registerSuite } from "@peerbar/conformance/vitest";
 import { asyncDispose, dispose, iova, type PhysRange } from "@peerbar/core";
 import { Iommufd } from "@peerbar/iommufd";
 import { close } from "@peerbar/linux";
-import { afterAll, describe, it } from "vitest";
+import { afterAll, beforeAll, describe, it } from "vitest";
 import { markKernelRevoked } from "../src/buffers/kernel-revoked.js";
 import { EduDevice } from "../src/edu.js";
 import { NativeHost, NativeIommu } from "../src/index.js";
@@ -15,7 +15,10 @@ import { first, labDevices, nothingOpen } from "./machine.js";
 
 const devices = labDevices();
 /** One for all cases: opening and closing a device resets it twice. */
-const host = new NativeHost();
+let host: NativeHost;
+beforeAll(() => {
+  host = new NativeHost();
+});
 afterAll(async () => {
   await host.close();
   await nothingOpen();

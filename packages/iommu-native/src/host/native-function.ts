@@ -39,6 +39,7 @@ export class NativeFunction implements PciFunction {
     return this.#opened("pread64").powerState;
   }
 
+  /** Config space through sysfs or vfio, little-endian. */
   readConfig(offset: number, size: 1 | 2 | 4): number {
     return this.#opened("pread64").readConfig(offset, size);
   }

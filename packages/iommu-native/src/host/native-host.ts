@@ -25,6 +25,7 @@ import { NoIommufd } from "./no-iommufd.js";
 /** How the host opens devices: through their own files and iommufd, or through group and container. */
 export type VfioApi = "cdev" | "group";
 
+/** What of the running kernel is used, and where its files are. */
 export interface NativeHostOptions {
   /** `cdev` where /dev/iommu is there, else `group`. */
   readonly api?: VfioApi | undefined;

@@ -117,6 +117,7 @@ export class NativeVfioDevice implements BarExporter {
     return mapping;
   }
 
+  /** Config space as vfio shows it, little-endian. */
   readConfig(offset: number, size: ConfigAccess): number {
     this.#assertOpen("pread64");
     return this.#config.read(offset, size);
