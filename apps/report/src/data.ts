@@ -11,6 +11,12 @@ export interface ReportData {
   readonly episode?: EpisodeData;
 }
 
+/** What a page shows that has a run and no machine. */
+export interface RunData {
+  readonly schemaVersion: 1;
+  readonly episode: EpisodeData;
+}
+
 /** What happened in one run, in order. */
 export interface EpisodeData {
   readonly title: string;

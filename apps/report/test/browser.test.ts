@@ -8,7 +8,7 @@ import type { AxeResults } from "axe-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildTemplate } from "../build.js";
-import type { ReportData } from "../src/render.js";
+import { type ReportData, renderRun } from "../src/render.js";
 import { launch, skipped } from "./chromium.js";
 import { episode, pageOf, shipped, threeMachines } from "./machines.js";
 
@@ -34,10 +34,17 @@ async function open(
   more: Partial<ReportData> = {},
   options: BrowserContextOptions & { readonly hash?: string } = {},
 ): Promise<Opened> {
+  return await openPage(pageOf(template, topology, more), options);
+}
+
+async function openPage(
+  html: string,
+  options: BrowserContextOptions & { readonly hash?: string } = {},
+): Promise<Opened> {
   if (browser === undefined) throw new Error("no browser");
   const { hash = "", ...settings } = options;
   const file = join(folder, `${String(Math.trunc(performance.now() * 1000))}.html`);
-  writeFileSync(file, pageOf(template, topology, more));
+  writeFileSync(file, html);
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...settings });
   context.setDefaultTimeout(100_000);
   const page = await context.newPage();
@@ -266,6 +273,15 @@ describe.skipIf(skipped !== "")(`in Chromium${skipped}`, () => {
     await page.getByRole("button", { name: "machine", exact: true }).click();
     expect(await verdict(page)).toContain("NO");
     expect(complaints).toEqual([]);
+    await page.context().close();
+  });
+
+  test("a run without a machine is a page, too", async () => {
+    const { page, complaints, requests } = await openPage(renderRun(template, episode));
+    expect(await page.locator(".timeline tbody tr:not(.step)").count()).toBe(episode.events.length);
+    expect(await page.locator("h1").innerText()).toBe("a run");
+    expect(complaints).toEqual([]);
+    expect(requests).toHaveLength(1);
     await page.context().close();
   });
 

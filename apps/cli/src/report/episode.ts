@@ -7,7 +7,7 @@ import { writeAtomically } from "../write-file.js";
 import { readTemplate } from "./template.js";
 
 /** Bigints as hex text, all else as JSON has it. */
-function plain(event: DmaBufEvent): EpisodeEvent {
+export function plainEvent(event: DmaBufEvent): EpisodeEvent {
   const text = JSON.stringify(event, (_key, value: unknown) =>
     typeof value === "bigint" ? `0x${value.toString(16)}` : value,
   );
@@ -31,7 +31,7 @@ export class EpisodeRecorder implements EventSink {
 
   emit(event: DmaBufEvent): void {
     this.trace.emit(event);
-    this.#events.push(plain(event));
+    this.#events.push(plainEvent(event));
   }
 
   /** What was kept so far. */
@@ -46,6 +46,11 @@ export class EpisodeRecorder implements EventSink {
   }
 }
 
+/** `run.trace.json` for `run.html`. */
+export function traceBeside(page: string): string {
+  return `${page.replace(/\.html?$/i, "")}.trace.json`;
+}
+
 /**
  * Writes the page of a run and, beside it, its trace for Perfetto (`run.html` and `run.trace.json`).
  *
@@ -58,7 +63,7 @@ export async function writeEpisode(
   episode: EpisodeData,
   trace: ChromeTrace,
 ): Promise<{ readonly page: string; readonly trace: string }> {
-  const beside = `${page.replace(/\.html?$/i, "")}.trace.json`;
+  const beside = traceBeside(page);
   const { topology, cpu, cpuEvidence } = subject;
   const html = renderReport(await readTemplate(), topology, {
     schemaVersion: 1,

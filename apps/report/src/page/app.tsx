@@ -2,7 +2,7 @@ import { matrix, type PciTopology } from "@peerbar/p2pdma";
 import { type Account, accountOf, verdicts } from "@peerbar/words";
 import type { JSX } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import type { ReportData } from "../data.js";
+import type { EpisodeData, ReportData } from "../data.js";
 import { readPlace, writePlace } from "./address.js";
 import { changes, clearRedirects, nothingChanged, type WhatIfState } from "./edits.js";
 import { Episode } from "./episode.js";
@@ -57,17 +57,7 @@ export function App({ topology, data }: AppProps): JSX.Element {
               setView("machine");
             }}
           />
-          <button type="button" onClick={theme.next} aria-label={`theme: ${theme.chosen}`}>
-            {theme.chosen}
-          </button>
-          <button
-            type="button"
-            onClick={() => {
-              globalThis.print();
-            }}
-          >
-            print
-          </button>
+          <PageButtons theme={theme} />
         </div>
       </header>
       {data.episode !== undefined && <Views view={view} onView={setView} />}
@@ -78,6 +68,45 @@ export function App({ topology, data }: AppProps): JSX.Element {
           <MachineView {...state} topology={topology} found={found} theme={theme.painted} />
         )}
         <Notes topology={topology} />
+      </main>
+    </>
+  );
+}
+
+function PageButtons({ theme }: { readonly theme: ReturnType<typeof useTheme> }): JSX.Element {
+  return (
+    <>
+      <button type="button" onClick={theme.next} aria-label={`theme: ${theme.chosen}`}>
+        {theme.chosen}
+      </button>
+      <button
+        type="button"
+        onClick={() => {
+          globalThis.print();
+        }}
+      >
+        print
+      </button>
+    </>
+  );
+}
+
+/** A page about a run that belongs to no machine. */
+export function RunApp({ episode }: { readonly episode: EpisodeData }): JSX.Element {
+  const theme = useTheme();
+  return (
+    <>
+      <header class="top">
+        <div>
+          <h1>{episode.title}</h1>
+          <p class="meta">{String(episode.steps.length)} steps</p>
+        </div>
+        <div class="tools">
+          <PageButtons theme={theme} />
+        </div>
+      </header>
+      <main>
+        <Episode episode={episode} />
       </main>
     </>
   );

@@ -49,7 +49,7 @@ export function Episode({ episode }: { readonly episode: EpisodeData }): JSX.Ele
         </thead>
         {episode.steps.map((step, i) => (
           <Step
-            key={step.title}
+            key={String(i)}
             number={i + 1}
             step={step}
             lanes={lanes}
