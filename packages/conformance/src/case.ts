@@ -39,6 +39,7 @@ export interface Subject<Fixture, Capability extends string = string> {
   turn?(): Promise<void>;
 }
 
+/** How one case ended. `known-gap`: it failed as the subject said it would. */
 export type CaseStatus = "passed" | "failed" | "skipped" | "known-gap";
 
 /** How one case ended. */

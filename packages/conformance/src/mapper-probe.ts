@@ -73,6 +73,7 @@ export class MapperProbe implements DmaMapper {
     this.#states.set(state, (this.#states.get(state) ?? 0n) + range.length);
   }
 
+  /** Counts, and hands on. */
   sync(state: IovaState, offset: bigint, length: bigint): void {
     this.#maybeFail("EIO", "dma.sync");
     this.#inner.sync(state, offset, length);
@@ -100,6 +101,7 @@ export class MapperProbe implements DmaMapper {
     return address;
   }
 
+  /** Counts, and hands on. */
   unmapPhys(address: DmaAddr, length: bigint, direction: DmaDirection): void {
     this.#inner.unmapPhys(address, length, direction);
     this.#mapped -= 1;

@@ -4,6 +4,7 @@ import { assertGapsExist, attempt, missingCapability } from "./run.js";
 
 /** What a test runner must offer. The functions of vitest, jest and `node:test` fit as they are. */
 export interface TestApi {
+  /** Groups the tests that `body` declares. */
   describe(name: string, body: () => void): unknown;
   it: TestFunction;
 }
@@ -11,6 +12,7 @@ export interface TestApi {
 /** `it`, with the way to register a test that does not run. */
 export interface TestFunction {
   (name: string, body: () => Promise<void>): unknown;
+  /** Declares a test that does not run; its name says why. */
   skip(name: string, body: () => Promise<void>): unknown;
 }
 

@@ -15,6 +15,7 @@ export interface CpuView {
 /** Part of a buffer in a process (`mmap`). Keeps the buffer until it is unmapped. Unmapping twice is harmless. */
 export interface CpuMapping extends Disposable {
   readonly bytes: Uint8Array;
+  /** Ends the mapping; its bytes are out of reach afterwards. Twice is harmless. */
   unmap(): void;
 }
 

@@ -24,6 +24,7 @@ export interface DmaMapper {
   tryAllocIova(size: bigint): IovaState | undefined;
   /** @throws DmaBufError EADDRINUSE or EEXIST where the IOVA is mapped (dma-iova R9), ENOMEM; nothing of the failed call stays. */
   link(state: IovaState, offset: bigint, range: PhysRange, direction: DmaDirection): void;
+  /** Makes `length` linked bytes at `offset` visible to the device: after the last link, before the first access (dma-iova R8). */
   sync(state: IovaState, offset: bigint, length: bigint): void;
   /** Unmaps and flushes; the IOVA stays reserved. */
   unlink(state: IovaState, offset: bigint, length: bigint): void;
@@ -33,6 +34,7 @@ export interface DmaMapper {
   destroy(state: IovaState, mapped: bigint): void;
   /** @throws DmaBufError ENOMEM for every failure (dma-iova R3). */
   mapPhys(range: PhysRange, direction: DmaDirection): DmaAddr;
+  /** Undoes one {@link mapPhys}: the same address, length in bytes and direction (dma-iova R32). */
   unmapPhys(address: DmaAddr, length: bigint, direction: DmaDirection): void;
   /** "iova" where mapPhys returns IOVAs, "bus" where it is direct. */
   readonly space: "bus" | "iova";
@@ -59,7 +61,9 @@ export interface DmaCompletion {
 
 /** The bus-master side of a device: puts addresses on its wires. */
 export interface DmaEngine {
+  /** The device writes `bytes` to `address`. Resolves when it has ended, well or not; never rejects for what happens on the bus. */
   write(address: DmaAddr, bytes: Uint8Array): Promise<DmaCompletion>;
+  /** The device reads `into.length` bytes from `address`. Ends as {@link write} does. */
   read(address: DmaAddr, into: Uint8Array): Promise<DmaCompletion>;
 }
 

@@ -87,6 +87,7 @@ export type DmaBufEvent = {
 
 /** Receives events in the order they happen. Must not throw and must not call back into the model. */
 export interface EventSink {
+  /** Takes one event. Called in the middle of the operation: it must not throw, and must not call back into the buffer. */
   emit(event: DmaBufEvent): void;
 }
 

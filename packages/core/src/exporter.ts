@@ -17,11 +17,15 @@ export interface ExporterOps {
   offers(attachment: Attachment): readonly InterconnectName[];
   /** May clear `attachment.peer2peer` or throw (dma-buf R10); without it every importer may attach. */
   attach?(attachment: Attachment): void;
+  /** An importer has gone; undoes `attach`. Nothing of it is mapped any more (dma-buf R14). */
   detach?(attachment: Attachment): void;
   /** Both or neither (dma-buf R1). */
   pin?: ((attachment: Attachment, held: Held) => void) | undefined;
+  /** Undoes one pin (dma-buf R20). */
   unpin?: ((attachment: Attachment, held: Held) => void) | undefined;
+  /** A new table of DMA addresses for the importing device (dma-buf R24). @throws DmaBufError ENODEV while the memory is away. */
   map(attachment: Attachment, direction: DmaDirection, held: Held): ScatterTable;
+  /** Undoes one map, with the table it gave (dma-buf R25). */
   unmap(attachment: Attachment, table: ScatterTable, direction: DmaDirection, held: Held): void;
   /** Everything that is not `sgt`. Must work for each such name it offers. */
   open?<N extends OpenInterconnectName>(

@@ -64,6 +64,7 @@ export interface AddressSpace extends Disposable {
   freeDomain(domain: IommuDomain): void;
   /** From now on the device's DMA is translated here, by the given domain or the first that fits (iommufd R26, R28). */
   attach(device: DmaDevice, domain?: IommuDomain): IommuDomain;
+  /** The device's DMA is no longer translated here. @throws DmaBufError where it was not attached. */
   detach(device: DmaDevice): void;
   /**
    * @throws DmaBufError EINVAL misaligned or reserved, EEXIST occupied, ENOSPC no room, EOVERFLOW wrapping (iommufd M16 to M20);
@@ -92,6 +93,7 @@ export interface IommuBackend {
   readonly name: string;
   /** Interconnects its address spaces can map, best first. */
   readonly accepts: readonly InterconnectName[];
+  /** A new, empty address space; the caller disposes of it. @throws DmaBufError EOPNOTSUPP where the backend has none. */
   allocAddressSpace(): AddressSpace;
 }
 
@@ -132,5 +134,6 @@ export interface IommuPort {
 
 /** A software IOMMU that a simulated machine puts at its root complex. */
 export interface SoftIommu extends IommuBackend {
+  /** Puts a device behind the IOMMU. Its DMA goes through the port from now on. */
   connect(client: IommuClient): IommuPort;
 }

@@ -30,8 +30,9 @@ export interface PciFunction extends DmaDevice {
   /** Virtual functions decode memory whatever their command register says (vfio-pci-dmabuf R22). */
   readonly isVirtual: boolean;
   readonly powerState: PciPowerState;
-  /** @param size - 1, 2 or 4 bytes. */
+  /** Little-endian value of `size` bytes of config space; all ones where the function is gone. */
   readConfig(offset: number, size: 1 | 2 | 4): number;
+  /** Writes `size` bytes of config space, little-endian. Takes effect at once. */
   writeConfig(offset: number, size: 1 | 2 | 4, value: number): void;
   /** Function-level reset. Memory decode and bus mastering are restored as they were, as the PCI core does. */
   reset(): Promise<void>;
@@ -56,5 +57,6 @@ export interface BarExporter extends AsyncDisposable {
   exportDmaBuf(request: ExportRequest, options?: WaitOptions): Promise<DmaBuf>;
   /** Revokes, drains, resets, and makes the buffers mappable again where memory decodes (vfio-pci-dmabuf, triggers). */
   reset(options?: WaitOptions): Promise<void>;
+  /** Revokes and drains every buffer for good, then lets go of the function. */
   close(options?: WaitOptions): Promise<void>;
 }

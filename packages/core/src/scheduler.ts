@@ -13,7 +13,9 @@ export interface WaitPoint {
 /** One parked task. The first of `wake` and `fail` counts, later calls do nothing. */
 export interface Waiter {
   readonly promise: Promise<void>;
+  /** The wait is over: whoever parked goes on. */
   wake(): void;
+  /** The wait is given up: whoever parked gets the error. */
   fail(error: unknown): void;
 }
 

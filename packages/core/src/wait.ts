@@ -6,7 +6,9 @@ import type { Scheduler, WaitPoint } from "./scheduler.js";
 export interface AbortSignalLike {
   readonly aborted: boolean;
   readonly reason: unknown;
+  /** Calls `listener` once when the signal is aborted. */
   addEventListener(type: "abort", listener: () => void): void;
+  /** Forgets a listener. */
   removeEventListener(type: "abort", listener: () => void): void;
 }
 

@@ -39,6 +39,7 @@ export class FaultQueue implements Iterable<IommuFault> {
     return this.#faults.length;
   }
 
+  /** The faults that are kept, oldest first. */
   [Symbol.iterator](): Iterator<IommuFault> {
     return this.#faults[Symbol.iterator]();
   }
@@ -50,6 +51,7 @@ export class FaultQueue implements Iterable<IommuFault> {
     return taken;
   }
 
+  /** Forgets every fault and the overflow mark. */
   clear(): void {
     this.#faults = [];
     this.overflowed = false;

@@ -9,6 +9,7 @@ export interface GranuleRange {
   readonly last: number;
 }
 
+/** The space that IOVAs are taken from, and how. */
 export interface IovaAllocatorOptions {
   /** log2 of the granule in bytes; 12 by default. */
   readonly shift?: number;

@@ -16,10 +16,12 @@ export class KernelLog {
     return [...this.#entries.values()];
   }
 
+  /** A WARN_ONCE of the kernel: logged the first time alone. */
   warnOnce(site: string, message: string, rule: string): void {
     this.#add({ level: "warn", site, message, rule });
   }
 
+  /** A line of the kernel's log that is no warning. */
   notice(site: string, message: string, rule: string): void {
     this.#add({ level: "notice", site, message, rule });
   }

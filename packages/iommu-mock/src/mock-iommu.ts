@@ -26,6 +26,7 @@ import { FailureInjection, PageMemory } from "./page-memory.js";
 /** How devices are translated by default: as `iommu.passthrough=`, `iommu.strict=` and `iommu=off` choose it. */
 export type IommuMode = "off" | "passthrough" | "dma" | "dma-fq";
 
+/** Which machine's IOMMU this is: mode, format, failures, and the kernel's defects. */
 export interface MockIommuOptions {
   /** "dma" by default. */
   readonly mode?: IommuMode;

@@ -23,6 +23,7 @@ export class FailureInjection {
     this.#site = site;
   }
 
+  /** No allocation fails on purpose any more. */
   disarm(): void {
     this.#nth = 0;
     this.#site = undefined;

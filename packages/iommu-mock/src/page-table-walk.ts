@@ -128,6 +128,7 @@ export class PageTableWalk {
     }
   }
 
+  /** The error of a map over an entry (dma-iova R9). */
   protected occupied(iova: number): DmaBufError {
     const at = hex(BigInt(iova) << BigInt(this.format.pageShift));
     return new DmaBufError(this.format.occupied, "iommu.map", `IOVA ${at} is mapped already`, {

@@ -14,6 +14,7 @@ import { Ioas } from "./ioas.js";
 import { type IommufdObject, ObjectTable, type ObjectType } from "./object-table.js";
 import { Restorer } from "./restorer.js";
 
+/** What an {@link Iommufd} tells, and how it behaves beyond the kernel. */
 export interface IommufdOptions {
   readonly scheduler?: Scheduler | undefined;
   readonly events?: EventSink | undefined;

@@ -6,17 +6,26 @@ import { adoptFd, describeFd, forgetFd } from "./open-fds.js";
 
 /** Flags of open(2) and its relatives that are used here; the generic values, as on x86; O_DIRECTORY and the like differ elsewhere. */
 export const O_RDONLY = 0;
+/** `open`: for writing. */
 export const O_WRONLY = 1;
+/** `open`: for reading and writing. */
 export const O_RDWR = 2;
+/** `open`, `fcntl`: calls do not wait. */
 export const O_NONBLOCK = 0o4000;
+/** `open`: closed on exec. */
 export const O_CLOEXEC = 0o2000000;
 
 /** fcntl commands. */
 export const F_GETFD = 1;
+/** `fcntl`: sets descriptor flags ({@link FD_CLOEXEC}). */
 export const F_SETFD = 2;
+/** `fcntl`: the status flags. */
 export const F_GETFL = 3;
+/** `fcntl`: sets status flags. */
 export const F_SETFL = 4;
+/** `fcntl`: a copy of the descriptor that is closed on exec. */
 export const F_DUPFD_CLOEXEC = 1030;
+/** Descriptor flag: closed on exec. */
 export const FD_CLOEXEC = 1;
 
 /**

@@ -8,8 +8,11 @@ const MFD_ALLOW_SEALING = 2;
 
 /** fcntl commands of sealing; udmabuf wants F_SEAL_SHRINK and refuses F_SEAL_WRITE. */
 export const F_ADD_SEALS = 1033;
+/** `fcntl` of a memfd: its seals. */
 export const F_GET_SEALS = 1034;
+/** Seal: the file never shrinks; udmabuf asks for it. */
 export const F_SEAL_SHRINK = 2;
+/** Seal: the file is never written; udmabuf refuses it. */
 export const F_SEAL_WRITE = 8;
 
 /** memfd_create(2): a file in memory of `length` bytes, zeroed, that may be sealed. The caller closes it. */

@@ -6,7 +6,9 @@ import { describeFd } from "./open-fds.js";
 
 /** Events of poll(2) beyond POLLIN and POLLOUT, which core has. */
 export const POLLERR = 0x8;
+/** `poll`: the other end is gone. */
 export const POLLHUP = 0x10;
+/** `poll`: no such descriptor. */
 export const POLLNVAL = 0x20;
 
 /** What to wait for on one descriptor. */

@@ -7,6 +7,7 @@ export { parseCapture } from "./capture-parse.js";
 
 /** The only version so far. */
 export const CAPTURE_SCHEMA_VERSION = 1;
+/** Value of `kind` in a capture: what tells it from other JSON. */
 export const CAPTURE_KIND = "peerbar-capture";
 
 function hexId(value: number | undefined, digits: number): string | null {

@@ -61,6 +61,7 @@ export class ConfigBytes {
   }
 }
 
+/** What config space alone does not say. */
 export interface DecodeOptions {
   /**
    * The function has only the 256 bytes of conventional config space, rather than the input showing no more of it (p2pdma R30).

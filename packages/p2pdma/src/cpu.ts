@@ -9,6 +9,7 @@ export function cpuSupportsP2pdma(cpu: CpuKind): boolean | undefined {
   return cpu === "unknown" ? undefined : cpu === "amd-zen";
 }
 
+/** The CPU as far as the input shows it, and what it was told by. */
 export interface InferredCpu {
   readonly cpu: CpuKind;
   /** The function or file that says so, as part of a sentence. Empty for `unknown`. */

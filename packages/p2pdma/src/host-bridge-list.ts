@@ -21,6 +21,7 @@ function intel(deviceId: number, title: string, sameOnly = false): HostBridgeLis
   return { vendorId: INTEL, deviceId, sameOnly, title };
 }
 
+/** The host bridges that Linux 7.2 trusts to pass peer requests on (p2pdma R16). */
 export const hostBridgeList: readonly HostBridgeListEntry[] = [
   intel(0x3c00, "Sandy Bridge-EP", true),
   intel(0x3c01, "Sandy Bridge-EP", true),

@@ -88,10 +88,12 @@ export class PairMatrix {
     );
   }
 
+  /** Map type of the pair at row `provider` and column `client`, both counted among the members. */
   mapTypeAt(row: number, column: number): MapType | "unknown" {
     return nameOfCode[this.codeAt(row, column)] ?? "unknown";
   }
 
+  /** Distance in hops of the pair at that row and column. */
   distanceAt(row: number, column: number): number {
     if (row === column || this.members[row] === this.members[column]) return 0;
     const at = (this.#classOf[row] ?? 0) * this.#classes + (this.#classOf[column] ?? 0);

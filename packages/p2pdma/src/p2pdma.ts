@@ -14,6 +14,7 @@ import type { FunctionRef, PciTopology } from "./pci-topology.js";
 import { explain } from "./reason.js";
 import { ACS_REDIRECT, type AcsInfo, type CpuKind } from "./topology.js";
 
+/** What the topology does not say, and how closely the kernel is followed. */
 export interface P2pdmaOptions {
   /** Default: what {@link inferCpu} finds, which may be `unknown`. */
   readonly cpu?: CpuKind;

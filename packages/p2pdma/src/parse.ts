@@ -4,6 +4,7 @@ import { parseLspci } from "./lspci/parse.js";
 import { ParseError } from "./parse-error.js";
 import type { PciTopology } from "./pci-topology.js";
 
+/** How the input is called in messages. */
 export interface ParseOptions {
   /** Name of the input, for messages and `topology.source`: a file name. Default `input`. */
   readonly name?: string;

@@ -11,6 +11,7 @@ import type {
 /** A function of a topology: its index, its address (`03:00.0` or full), a device name (`nvme0`, `mlx5_0`), or itself. */
 export type FunctionRef = number | string | PciFunctionInfo;
 
+/** Everything that a topology is made of. */
 export interface PciTopologyData {
   readonly functions: readonly PciFunctionInfo[];
   readonly hostBridges: readonly HostBridgeInfo[];

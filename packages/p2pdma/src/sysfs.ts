@@ -8,6 +8,7 @@ import { barsFromResource } from "./sysfs-resource.js";
 import { joinPath, type SysfsTree } from "./sysfs-tree.js";
 import type { IommuGroupInfo, MachineInfo } from "./topology.js";
 
+/** Names for the machine whose `/sys` is parsed. */
 export interface SysfsOptions {
   /** Name of the tree, for messages: `/sys`, or the archive's name. */
   readonly name?: string;

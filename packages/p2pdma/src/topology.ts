@@ -62,6 +62,7 @@ export const portTypes = {
   "rc-integrated-endpoint": 9,
   "rc-event-collector": 10,
 } as const;
+/** PCI Express device or port type, by name. */
 export type PortType = keyof typeof portTypes;
 
 /** Bits of the ACS control and capability registers. */
@@ -87,18 +88,21 @@ export type AcsInfo =
       readonly capability: number | undefined;
     };
 
+/** Bus numbers of a bridge. */
 export interface BridgeBuses {
   readonly primary: number;
   readonly secondary: number;
   readonly subordinate: number;
 }
 
+/** A range of bus addresses that a bridge passes down. */
 export interface BridgeWindow {
   readonly kind: "io" | "memory" | "prefetchable";
   readonly first: bigint;
   readonly last: bigint;
 }
 
+/** A BAR as the input shows it. Addresses and lengths are bytes. */
 export interface PciBarInfo {
   readonly index: number;
   readonly kind: "memory" | "io";
@@ -114,6 +118,7 @@ export interface PciBarInfo {
   readonly indexInferred?: true;
 }
 
+/** Speed and width of a link, now and at best. */
 export interface LinkInfo {
   /** GT/s, and lanes; undefined where not shown. */
   readonly speed: number | undefined;
@@ -159,6 +164,7 @@ export interface MachineInfo {
   readonly iommu?: boolean;
 }
 
+/** What kind of input a topology was read from. */
 export type TopologyFormat =
   | "lspci-text"
   | "lspci-hex"

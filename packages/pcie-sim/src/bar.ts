@@ -74,6 +74,7 @@ export class SimBar implements PciBar {
     return this.memory.dirtyPages();
   }
 
+  /** Forgets which pages were written. */
   clean(): void {
     this.memory.clean();
   }

@@ -43,6 +43,7 @@ export class DirectMapper implements DmaMapper {
     return busAddr(range.start);
   }
 
+  /** Nothing to undo: the address was the physical one (dma-iova R2). */
   unmapPhys(_address: DmaAddr, _length: bigint, _direction: DmaDirection): void {
     // Direct mappings have nothing to undo (dma-iova R2).
   }
@@ -51,6 +52,7 @@ export class DirectMapper implements DmaMapper {
     return this.#refuse("dma.link");
   }
 
+  /** Never called: no IOVA was handed out (dma-iova R1). */
   sync(_state: IovaState, _offset: bigint, _length: bigint): never {
     return this.#refuse("dma.sync");
   }

@@ -15,6 +15,7 @@ import { functionsBelow, resetTogether } from "./reset-set.js";
 import type { SimFunction } from "./sim-function.js";
 import { type MachineState, restoreState, saveState } from "./state.js";
 
+/** What a topology does not say of a machine. */
 export interface MachineOptions {
   /** At the root complex; without one DMA is direct. */
   readonly iommu?: SoftIommu | undefined;
@@ -173,6 +174,7 @@ export class Machine {
     return found;
   }
 
+  /** Forgets which pages were written: {@link dirty} begins anew. */
   clean(): void {
     this.ram.memory.clean();
     for (const fn of this.functions) for (const bar of fn.memoryBars) bar.clean();

@@ -11,6 +11,7 @@ export interface SavedPiece {
   readonly bytes: string;
 }
 
+/** Registers and BAR memory of one function. */
 export interface SavedFunction {
   readonly address: string;
   readonly present: boolean;

@@ -18,6 +18,7 @@ export interface DmaSegment {
   readonly length: number;
 }
 
+/** How one transfer is done. */
 export interface DmaOptions {
   /** Requests carry an address that the IOMMU translated before (ATS): it does not translate them again. */
   readonly translated?: boolean;

@@ -6,6 +6,7 @@ import type { Pd } from "./pd.js";
 import { type Receive, ReceiveQueue } from "./receive-queue.js";
 import { BURST_BYTES, type DmaResult } from "./region-dma.js";
 
+/** Depths of a queue pair. */
 export interface QueuePairOptions {
   /** Work requests that may wait in the send queue. */
   readonly maxSendWr?: number;

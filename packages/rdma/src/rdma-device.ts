@@ -12,6 +12,7 @@ import { Pd } from "./pd.js";
 import { PinnedBacking } from "./pinned-backing.js";
 import { type MrMode, type ProviderProfile, softProfile } from "./profile.js";
 
+/** Which driver the device behaves like, and what it tells. */
 export interface RdmaDeviceOptions {
   /** Which driver it behaves like; the model's own device by default. */
   readonly profile?: ProviderProfile;

@@ -16,7 +16,9 @@ import type { MemoryState } from "./memory-state.js";
 
 /** The processor's loads and stores by physical address: the simulated machine's CPU. */
 export interface CpuMemory {
+  /** Loads `into.length` bytes. @throws DmaBufError EFAULT where nobody answers. */
   read(address: PhysAddr, into: Uint8Array): void;
+  /** Stores the bytes. @throws DmaBufError EFAULT where nobody answers. */
   write(address: PhysAddr, bytes: Uint8Array): void;
 }
 

@@ -6,8 +6,11 @@ import type { VfioPciDevice } from "./vfio-pci-device.js";
 export const VFIO_DEVICE_FEATURE = 0x3b75;
 /** Index of the dma-buf feature, bits 0 to 15 of the flags. */
 export const VFIO_DEVICE_FEATURE_DMA_BUF = 11;
+/** Flag of the ioctl: read the feature. */
 export const VFIO_DEVICE_FEATURE_GET = 1 << 16;
+/** Flag of the ioctl: set the feature. */
 export const VFIO_DEVICE_FEATURE_SET = 1 << 17;
+/** Flag of the ioctl: ask whether the feature has what the other flags say. */
 export const VFIO_DEVICE_FEATURE_PROBE = 1 << 18;
 
 const FLAGS = 0x0007_ffff;

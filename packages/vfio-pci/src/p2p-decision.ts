@@ -6,6 +6,8 @@ export type P2pMapType = MapType | "unknown";
 /** What the exporter asks of `@peerbar/p2pdma`: its `P2pdma` fits, and so does any object with the same one method. */
 export interface P2pDecision {
   /**
+   * The kernel's map type for a client that reaches the provider's BAR.
+   *
    * @param provider - PCI address of the function that owns the BAR.
    * @param client - PCI address of the importing device; undefined for one that is not PCI (p2pdma R18).
    */

@@ -12,6 +12,7 @@ import type { AllocationSite, IovaStrategy } from "./iova-policy.js";
 import type { P2pDecision } from "./p2p-decision.js";
 import { VfioPciDevice } from "./vfio-pci-device.js";
 
+/** Who decides, who waits, and which of the kernel's defects are kept. */
 export interface VfioPciOptions {
   /** Who decides whether, and how, a client reaches a BAR: `P2pdma` of `@peerbar/p2pdma`. */
   readonly p2pdma: P2pDecision;
@@ -32,13 +33,14 @@ export interface HotResetOptions extends WaitOptions {
   readonly resetBus?: (() => Promise<void>) | undefined;
 }
 
+/** How one function is opened. */
 export interface OpenOptions {
   /** BARs that another driver has claimed: exports of them fail with ENODEV (vfio-pci-dmabuf V12, known-bugs B7). */
   readonly unclaimedBars?: readonly number[] | undefined;
   /** No BAR of this function may be mapped, as with s390 ISM (vfio-pci-dmabuf V12, V18). */
   readonly nonMappableBars?: boolean | undefined;
   /**
-   * False: the PCI core found no way to reset this function when vfio opened it (its `reset_method` in sysfs is empty). Then
+   * False: the PCI core found no way to reset this function when vfio opened it (no VFIO_DEVICE_FLAGS_RESET). Then
    * {@link VfioPciDevice.reset} fails with EINVAL and revokes nothing. True unless given.
    */
   readonly resettable?: boolean | undefined;

@@ -4,7 +4,9 @@ import type { Sanitizer } from "../sanitize/sanitizer.js";
 /** Something actors wait for: set once, seen by all. For what a plain promise between actors would do, which no scheduler sees. */
 export interface Flag {
   readonly isSet: boolean;
+  /** Lets all who wait go on; later waits return at once. */
   set(): void;
+  /** Waits until the flag is set. */
   wait(): Promise<void>;
 }
 
@@ -39,6 +41,7 @@ export interface Stage {
  */
 export interface Scenario {
   readonly name: string;
+  /** Makes everything afresh for one order; runs once for each. */
   readonly build: (stage: Stage) => unknown;
   /** Steps after which a run counts as livelocked; 10 000 by default. */
   readonly maxSteps?: number | undefined;

@@ -22,6 +22,7 @@ import {
 } from "@peerbar/core";
 import type { PhysicalMemory } from "./physical-memory.js";
 
+/** What a {@link MemoryExporter} shares, and what it demands of importers. */
 export interface MemoryExporterOptions {
   readonly memory: PhysicalMemory;
   /** Ways to hand buffers over, best first. Default: `sgt`, then `phys`. */
@@ -156,6 +157,7 @@ export class MemoryBuffer implements ExporterOps {
     }
   }
 
+  /** DMA addresses of the buffer for the importing device. @throws DmaBufError ENODEV while revoked (dma-buf R30). */
   map(attachment: Attachment, direction: DmaDirection, _held: Held): ScatterTable {
     if (this.revoked) throw revokedError("dmabuf.map");
     const { device } = attachment;
@@ -167,6 +169,7 @@ export class MemoryBuffer implements ExporterOps {
     return table;
   }
 
+  /** Undoes one map; a revoke that waits for the last goes on. */
   unmap(_attachment: Attachment, table: ScatterTable, _direction: DmaDirection, _held: Held): void {
     unmapPhysVec(table);
     this.#mappings -= 1;

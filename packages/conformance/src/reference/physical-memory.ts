@@ -7,6 +7,7 @@ import { fromPfn, PAGE_BYTES, PAGE_SIZE, type PhysRange, physAddr, toPfn } from 
 export interface DescriptorSource {
   /** A descriptor that shows those ranges, in that order. The caller gives it to {@link close}. */
   open(ranges: readonly PhysRange[]): number;
+  /** Ends a descriptor that {@link open} gave. */
   close(fd: number): void;
   /**
    * Does in the kernel what an exporter does: takes the memory of `fd` back, after importers of this process were told, or gives it back,

@@ -134,10 +134,12 @@ export class SimpleImport implements ImporterOps {
     this.#reference.put();
   }
 
+  /** Attaches to the buffer; a variant may do it wrong. */
   protected attach(): Attachment {
     return this.buffer.attach(this.importer.device, this);
   }
 
+  /** Agrees on `sgt`. @throws DmaBufError EOPNOTSUPP with both lists. */
   protected negotiate(attachment: Attachment): void {
     attachment.negotiate(["sgt"]);
   }
@@ -147,11 +149,13 @@ export class SimpleImport implements ImporterOps {
     return table.locate(offset);
   }
 
+  /** Pins the buffer for as long as it is imported (dma-buf R20). */
   protected pin(held: Held): void {
     this.attachment?.pin(held);
     this.#pinned = true;
   }
 
+  /** Undoes {@link pin}. */
   protected unpin(held: Held): void {
     this.attachment?.unpin(held);
     this.#pinned = false;
@@ -163,6 +167,7 @@ export class SimpleImport implements ImporterOps {
     await this.buffer.reservation.wait("kernel");
   }
 
+  /** Gives back the table, if there is one. Called with the lock held. */
   protected unmapHeld(held: Held): void {
     const { table } = this;
     if (table === undefined) return;

@@ -109,6 +109,7 @@ export class SimpleMapper implements DmaMapper {
     this.table.map(at, toPfn(range.start), toPfn(range.length), bitsOfDirection(direction));
   }
 
+  /** Nothing to do: translations are seen at once. */
   sync(state: IovaState, _offset: bigint, _length: bigint): void {
     this.#assertOwned(state, "dma.sync");
   }

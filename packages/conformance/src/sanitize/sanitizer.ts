@@ -17,6 +17,7 @@ import { WatchedMapper } from "./mapper.js";
 import { type Defect, type DefectReport, defectRules, type HistoryEntry } from "./report.js";
 import { checkTable } from "./table.js";
 
+/** How a {@link Sanitizer} tells what it finds, and how much history it keeps. */
 export interface SanitizerOptions {
   /** Called with each defect as it is found. Must not throw. */
   readonly onReport?: ((report: DefectReport) => void) | undefined;

@@ -40,6 +40,7 @@ export class FaultLog implements Disposable {
     return faults;
   }
 
+  /** Stops listening to the kernel log. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;

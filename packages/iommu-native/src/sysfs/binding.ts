@@ -58,7 +58,7 @@ export function giveBack(files: KernelFiles, journal: Journal, address: string):
   journal.forget(address);
 }
 
-/** What {@link recover} did with one file of the journal. */
+/** What `recover` did with one file of the journal. */
 export interface Recovery {
   /** PCI address, or the file where it cannot be read. */
   readonly what: string;

@@ -12,6 +12,7 @@ export interface LinkRate {
   readonly gigabits: number;
 }
 
+/** The narrowest link between two functions. */
 export interface LinkBottleneck {
   /** The slowest link as it runs now; undefined where no link shows its state. */
   readonly current: LinkRate | undefined;

@@ -7,6 +7,7 @@ import type { PciTopology } from "../pci-topology.js";
  */
 export type DmaMappingKind = "bus" | "iova" | "direct" | "none" | "unknown";
 
+/** Which addresses the client gets for the provider's BAR, and why. */
 export interface DmaMapping {
   readonly kind: DmaMappingKind;
   /** Only where `kind` is `unknown`. */

@@ -45,6 +45,7 @@ function countsAsBridge(fn: PciFunctionInfo): boolean {
   return fn.headerType === 1 && (fn.portType === "none" || fn.portType === "pci-to-pcie");
 }
 
+/** NUMA nodes of both functions; undefined where the input shows none. */
 export interface NumaNodes {
   readonly provider: number | undefined;
   readonly client: number | undefined;

@@ -13,6 +13,7 @@ export interface PairAnswer {
   readonly mapping: DmaMappingKind;
 }
 
+/** One pair whose answer differs after the edits. */
 export interface ChangedPair {
   readonly provider: string;
   readonly client: string;
@@ -20,6 +21,7 @@ export interface ChangedPair {
   readonly after: PairAnswer;
 }
 
+/** What differs after the edits: pairs, and IOMMU groups. */
 export interface WhatIf extends Omit<EditedTopology, "cpu" | "trust"> {
   readonly before: P2pdma;
   readonly after: P2pdma;
@@ -29,6 +31,7 @@ export interface WhatIf extends Omit<EditedTopology, "cpu" | "trust"> {
   readonly groups: GroupChanges | undefined;
 }
 
+/** Which pairs are compared, and how they are decided. */
 export interface WhatIfOptions extends P2pdmaOptions {
   /** Functions whose pairs are compared; default all endpoints. */
   readonly members?: readonly FunctionRef[];

@@ -34,6 +34,7 @@ export interface Fact {
   readonly value: string | undefined;
 }
 
+/** How much of a machine counts as a fact. */
 export interface FactOptions {
   /** Compare the current speed of links too. Default false: an idle device may have lowered it. */
   readonly linkSpeed?: boolean;

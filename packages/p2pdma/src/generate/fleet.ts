@@ -3,6 +3,7 @@ import type { NodeSpec, RootSpec } from "./layout.js";
 import { gpu, nic, nvme, pcieSwitch, portAcs, rootDevice, rootPort } from "./parts.js";
 import { finish, type ServerOptions } from "./server.js";
 
+/** Size and shape of a generated fleet node. */
 export interface FleetOptions {
   /** Root buses; each has 64 endpoints below one switch, its first device included. Default 64: 4,096 endpoints. At most 4096. */
   readonly roots?: number;

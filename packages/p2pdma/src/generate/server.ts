@@ -15,6 +15,7 @@ import {
   serviceProcessor,
 } from "./parts.js";
 
+/** What kind of GPU server is generated. */
 export interface ServerOptions {
   /** Two sockets have two root buses each, one socket has four. Default 2. */
   readonly sockets?: 1 | 2;

@@ -9,6 +9,7 @@ import { MapSysfsTree } from "../sysfs-tree.js";
 import { gunzip, isTar, readTar } from "./archive.js";
 import { DirectorySysfsTree } from "./directory-tree.js";
 
+/** How the input is called in messages, and how much of it is read. */
 export interface ReadOptions {
   /** Name for messages and `topology.source`; default the path. */
   readonly name?: string;

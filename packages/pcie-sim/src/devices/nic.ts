@@ -24,6 +24,7 @@ const MAX_QUEUES = 256;
 /** Longest message, in bytes, as RDMA NICs have it. */
 const MAX_MESSAGE = 0x4000_0000;
 
+/** Where a queue pair's rings are, and how long: addresses for the NIC's DMA. */
 export interface QueuePairSetup {
   /** Ring of 64-byte work requests, as DMA addresses of this NIC. */
   readonly send: DmaAddr;

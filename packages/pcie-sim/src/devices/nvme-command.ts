@@ -12,6 +12,7 @@ export const nvmeStatus = {
   invalidQueueSize: 0x102,
 } as const;
 
+/** Opcodes of the admin queue (NVMe base specification). */
 export const adminOpcodes = {
   deleteSubmissionQueue: 0x00,
   createSubmissionQueue: 0x01,
@@ -20,6 +21,7 @@ export const adminOpcodes = {
   identify: 0x06,
 } as const;
 
+/** Opcodes of I/O queues (NVM command set). */
 export const ioOpcodes = { flush: 0x00, write: 0x01, read: 0x02 } as const;
 
 export const SUBMISSION_BYTES = 64;
@@ -52,6 +54,7 @@ export function decodeCommand(entry: Uint8Array): NvmeCommand {
   };
 }
 
+/** One submission queue entry, 64 bytes; what is left out is 0, the namespace 1. */
 export function encodeCommand(command: Partial<NvmeCommand>): Uint8Array {
   const entry = new Uint8Array(SUBMISSION_BYTES);
   const view = new DataView(entry.buffer);

@@ -25,6 +25,7 @@ const READY = 1;
 const FATAL = 2;
 const MAX_QUEUES = 64;
 
+/** Shape of the one namespace. */
 export interface NvmeOptions {
   /** Blocks of the one namespace. Default 2^31: 1 TiB that costs only what is written. */
   readonly blocks?: number | undefined;

@@ -28,6 +28,7 @@ export interface KeyedRange {
   readonly key: number;
 }
 
+/** What a NIC is asked to do: one entry of a send queue. */
 export interface WorkRequest {
   readonly opcode: number;
   readonly id: number;
@@ -35,6 +36,7 @@ export interface WorkRequest {
   readonly remote: { readonly address: bigint; readonly key: number };
 }
 
+/** One entry of a send queue. */
 export function encodeWork(request: WorkRequest): Uint8Array {
   const entry = new Uint8Array(WORK_BYTES);
   const view = new DataView(entry.buffer);
@@ -56,6 +58,7 @@ export function decodeWork(entry: Uint8Array): WorkRequest {
   };
 }
 
+/** One entry of a receive queue. */
 export function encodeReceive(id: number, local: KeyedRange): Uint8Array {
   const entry = new Uint8Array(RECEIVE_BYTES);
   const view = new DataView(entry.buffer);
@@ -91,6 +94,7 @@ export function encodeCompletion(completion: WorkCompletion): Uint8Array {
   return entry;
 }
 
+/** Reads one completion queue entry. */
 export function decodeCompletion(entry: Uint8Array): WorkCompletion {
   const view = new DataView(entry.buffer, entry.byteOffset, CQE_BYTES);
   const word = (i: number): number => view.getUint32(4 * i, true);

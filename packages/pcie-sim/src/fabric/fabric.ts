@@ -6,6 +6,7 @@ import type { Bus, Claim, FabricNode } from "./node.js";
 import { covers, distance, type RangeTable, type Span } from "./range-table.js";
 import type { SystemRegion } from "./system-map.js";
 
+/** How a request on the bus ended. */
 export type TransferStatus = DmaCompletion["status"];
 
 /** What a host bridge does with a request that goes down again to a device. */

@@ -36,6 +36,7 @@ export interface Aperture {
   readonly busOffset: bigint;
 }
 
+/** What kind of gap of the topology was filled, or left out. */
 export type NoteKind =
   | "bar-size-unknown"
   | "bar-moved"
