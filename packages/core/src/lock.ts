@@ -170,10 +170,7 @@ export class Lock<G extends LockGuard = LockGuard> {
     return new LockGuard(this, sync) as G;
   }
 
-  /**
-   * Waits for the lock, in the order of asking. @throws DmaBufError EDEADLK where the running code holds it, EINTR, ETIMEDOUT as the
-   * options say.
-   */
+  /** Makes the guard of a lock that is free. */
   protected take(sync: boolean, stamp?: number, asker?: unknown): G {
     const guard = this.makeGuard(sync);
     this.#holder = guard;

@@ -46,7 +46,6 @@ export class NativeSyncFile extends SyncFile implements Disposable {
     );
   }
 
-  /** Closes the descriptor. Twice is harmless. */
   /** Closes the descriptor; the fence lives on in the kernel. Twice is harmless. */
   close(): void {
     if (!this.#open) return;
