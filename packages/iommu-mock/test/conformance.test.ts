@@ -3,7 +3,13 @@ import { PhysicalMemory } from "@peerbar/conformance/reference";
 import { registerSuite } from "@peerbar/conformance/vitest";
 import { MicrotaskScheduler } from "@peerbar/core";
 import { describe, it } from "vitest";
-import { type IommuMode, MockIommu, type PageTableFormatName } from "../src/index.js";
+import {
+  type IommuMode,
+  type MockAddressSpace,
+  MockIommu,
+  type PageTableFormatName,
+  PROT_MMIO,
+} from "../src/index.js";
 
 function subject(
   mode: IommuMode,
@@ -13,13 +19,25 @@ function subject(
   return {
     role: "backend",
     name: `iommu-mock, ${mode}, ${format}`,
-    capabilities: ["phys", "ports", "faults", ...special],
+    capabilities: ["phys", "ports", "faults", "attributes", ...special],
     setup: () => {
       const scheduler = new MicrotaskScheduler();
       const iommu = new MockIommu({ mode, format, scheduler });
       const memory = new PhysicalMemory();
+      const spaces: MockAddressSpace[] = [];
+      const allocAddressSpace = (): MockAddressSpace => {
+        const space = iommu.allocAddressSpace();
+        spaces.push(space);
+        return space;
+      };
       return {
-        iommu,
+        iommu: { name: iommu.name, accepts: iommu.accepts, allocAddressSpace },
+        attributes: (domain, address) => {
+          const own = spaces.flatMap((space) => [...space.domains]).find((one) => one === domain);
+          const prot = own?.io.inspect(address)?.prot;
+          if (prot === undefined) return undefined;
+          return (prot & PROT_MMIO) !== 0 ? "mmio" : "cached";
+        },
         connect: (client) => iommu.connect(client),
         memory: (length) => memory.allocate(length),
         faults: () => iommu.faults.size,

@@ -17,7 +17,7 @@ function subject(
   return {
     role: "importer",
     name,
-    capabilities: ["phys", "revocable", "pins", "dma", ...special],
+    capabilities: ["phys", "revocable", "pins", "dma", "cpu-pages", ...special],
     setup: () => {
       const memory = new PhysicalMemory();
       const iommu = new MockIommu();
@@ -31,6 +31,10 @@ function subject(
           const mapping = await ioas.mapDmaBuf(buffer, { slice, access: "rw" });
           return {
             close: () => mapping[asyncDispose](),
+            pages: () => {
+              using access = ioas.createAccess();
+              return access.pinPages(mapping.iova, mapping.length, { write: false });
+            },
             write: async (offset, bytes) =>
               (await engine.write(iova(mapping.iova + offset), bytes)).status === "ok",
           };

@@ -15,7 +15,7 @@ function subject(mode: MrMode, special: readonly ImporterCapability[]): Importer
   return {
     role: "importer",
     name: `rdma, ${mode}`,
-    capabilities: ["sgt", "dma", "multi-range", "kernel-fences", ...special],
+    capabilities: ["sgt", "dma", "multi-range", "kernel-fences", "keys", "rereg", ...special],
     setup: () => {
       const memory = new PhysicalMemory();
       const iommu = new MockIommu();
@@ -32,7 +32,14 @@ async function register(pd: Pd, mode: MrMode, buffer: DmaBuf, { offset, length }
   const mr = await pd.regDmaBufMr(buffer, { offset, length, iova: BASE + offset, access, mode });
   const { rkey } = mr;
   return {
+    key: rkey,
     close: () => mr.dereg(),
+    rereg: async (memory?: DmaBuf) => {
+      const all = { offset, length, iova: BASE + offset };
+      await mr.rereg(
+        memory === undefined ? { access } : { translation: { buffer: memory, ...all } },
+      );
+    },
     write: async (at: bigint, bytes: Uint8Array) => {
       // A failed write breaks its pair, so each has its own.
       const [from, to] = [pd.createQp(), pd.createQp()];
