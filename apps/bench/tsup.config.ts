@@ -1,3 +1,3 @@
 import { app } from "@peerbar/tsup-config";
 
-export default app();
+export default app({ main: "src/main.ts", "memory-child": "src/memory/child.ts" });

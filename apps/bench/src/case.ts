@@ -1,15 +1,26 @@
 /** One operation to time. A promise is awaited. */
 export type Operation = () => unknown;
 
+/** A program of another language: runs it once more and returns nanoseconds for one operation. */
+export interface Program {
+  readonly sample: () => number;
+}
+
 /** A case with its state made. */
-interface Prepared {
+export interface Prepared {
   readonly run: Operation;
-  /** Run in turn with the case in the same process; or a time measured by another program in this run, in nanoseconds. */
-  readonly yardstick: Operation | { readonly ns: number };
+  /** Run in turn with the case, round by round, so that what slows the machine down slows both. */
+  readonly yardstick: Operation | Program;
   /** Operations in one timed call: single short ones are below the clock. Default 100. */
   readonly batch?: number;
   /** The same for the yardstick, where it is much shorter or longer. */
   readonly yardstickBatch?: number;
+  /** Operations that one call of `run` does itself, so that the call costs nothing. Default 1. */
+  readonly perRun?: number;
+  /** The same for the yardstick. */
+  readonly perYardstick?: number;
+  /** What `setup` made and nobody else takes down. */
+  readonly close?: () => unknown;
 }
 
 /** Why a case cannot run here. */
@@ -26,15 +37,67 @@ export interface BenchCase {
   setup(): Prepared | Skipped | Promise<Prepared | Skipped>;
 }
 
+/** One operation at several sizes: how its cost grows. Its target in targets.json is an exponent. */
+export interface GrowthSeries {
+  readonly id: string;
+  /** What is counted: `live ranges`, `bytes`. */
+  readonly unit: string;
+  readonly sizes: readonly number[];
+  /** The operation at a size; `perRun` as in {@link Prepared}. */
+  setup(size: number): SizedOperation | Promise<SizedOperation>;
+}
+
+export interface SizedOperation {
+  readonly run: Operation;
+  readonly batch?: number;
+  readonly perRun?: number;
+  readonly close?: () => unknown;
+}
+
+export type Verdict = "pass" | "falls short";
+
 /** One row of the result. Times are nanoseconds for one operation. */
 export interface BenchRow {
   readonly id: string;
   readonly ns: number;
-  /** From the median to the upper quartile, as a share of the median. */
+  /** {@link spread} of the rounds' ratios. */
   readonly spread: number;
   readonly yardstick: string;
   readonly yardstickNs: number;
+  /** Median of the rounds' ratios. */
   readonly ratio: number;
+  /** One ratio a round: what a baseline is compared by. */
+  readonly ratios: readonly number[];
   readonly target: number;
-  readonly verdict: "pass" | "falls short";
+  readonly verdict: Verdict;
+}
+
+/** How one series grew. */
+export interface GrowthRow {
+  readonly id: string;
+  readonly unit: string;
+  /** Nanoseconds for one operation at each size. */
+  readonly points: readonly { readonly size: number; readonly ns: number }[];
+  readonly exponent: number;
+  readonly r2: number;
+  readonly target: number;
+  readonly verdict: Verdict;
+}
+
+/** What one thing keeps. */
+export interface MemoryRow {
+  readonly id: string;
+  /** Heap and external bytes for one. */
+  readonly bytes: number;
+  readonly heap: number;
+  readonly external: number;
+  readonly count: number;
+  readonly target: number;
+  readonly verdict: Verdict;
+}
+
+/** A thing that was not measured. */
+export interface SkippedRow {
+  readonly id: string;
+  readonly reason: string;
 }

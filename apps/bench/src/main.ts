@@ -1,67 +1,85 @@
-import { writeFileSync } from "node:fs";
-import { cpus } from "node:os";
 import { parseArgs } from "node:util";
-import type { BenchRow } from "./case.js";
-import { measure } from "./measure.js";
-import { suites } from "./suites.js";
+import { compare, readBaseline } from "./baseline.js";
+import { combo } from "./combo/combo.js";
+import { formatFacts, machineFacts } from "./facts.js";
+import { full, quick } from "./measure.js";
+import { formatResults, writeResults } from "./output.js";
+import { type Results, runSuites } from "./run.js";
+import { type Suite, suites } from "./suites.js";
+import { changeTable } from "./table.js";
+import { hasFailed } from "./targets.js";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { json: { type: "string" }, quick: { type: "boolean", default: false } },
-});
-const unknown = positionals.filter((name) => !(name in suites));
-if (unknown.length > 0) {
+const USAGE = `usage: bench [SUITE...] [--json FILE] [--quick] [--baseline FILE]
+       bench combo [--exporter NAME|FILE] [--importer NAME|FILE] [--backend NAME|FILE] [--json FILE] [--quick]
+suites: ${Object.keys(suites).join(", ")}; all by default`;
+
+/** 0 all targets hold, 1 one does not or a case got slower than the baseline, 2 usage. */
+async function main(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      json: { type: "string" },
+      quick: { type: "boolean", default: false },
+      baseline: { type: "string" },
+      exporter: { type: "string", multiple: true },
+      importer: { type: "string", multiple: true },
+      backend: { type: "string", multiple: true },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(`${USAGE}\n`);
+    return 0;
+  }
+  const effort = values.quick ? quick : full;
+  if (positionals[0] === "combo") {
+    if (positionals.length > 1) throw new Error("combo stands alone");
+    return combo(values, effort);
+  }
+  if (values.exporter ?? values.importer ?? values.backend)
+    throw new Error("--exporter, --importer and --backend belong to combo");
+  const baseline = values.baseline === undefined ? undefined : readBaseline(values.baseline);
+  const machine = machineFacts();
+  process.stderr.write(`bench: ${formatFacts(machine)}\n`);
+  const results = await runSuites(choose(positionals), effort);
+  process.stdout.write(formatResults(results));
+  if (values.json !== undefined) {
+    const files = writeResults(values.json, results, machine);
+    process.stderr.write(`bench: wrote ${files.join(", ")}\n`);
+  }
+  let slower = false;
+  if (baseline !== undefined) {
+    const changes = compare(baseline.rows, results.rows);
+    process.stdout.write(`\nbaseline: ${formatFacts(baseline.machine)}\n${changeTable(changes)}\n`);
+    slower = changes.some(({ kind }) => kind === "slower");
+  }
+  return slower || hasFailed(judged(results), values.quick) ? 1 : 0;
+}
+
+function choose(names: readonly string[]): readonly Suite[] {
+  if (names.length === 0) return Object.values(suites);
+  return names.map((name) => {
+    const suite = suites[name];
+    if (suite === undefined) throw new Error(`no suite ${name}`);
+    return suite;
+  });
+}
+
+/** Everything with a target, as what is compared with it. */
+function judged({ rows, growth, memory }: Results): { value: number; target: number }[] {
+  return [
+    ...rows.map(({ ratio, target }) => ({ value: ratio, target })),
+    ...growth.map(({ exponent, target }) => ({ value: exponent, target })),
+    ...memory.map(({ bytes, target }) => ({ value: bytes, target })),
+  ];
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
   process.stderr.write(
-    `bench: no suite ${unknown.join(", ")}; there are: ${Object.keys(suites).join(", ")}\n`,
+    `bench: ${error instanceof Error ? error.message : String(error)}\n${USAGE}\n`,
   );
-  process.exit(2);
-}
-const chosen = positionals.length > 0 ? positionals : Object.keys(suites);
-const cases = chosen.flatMap((name) => suites[name] ?? []);
-const rows: BenchRow[] = [];
-for (const [index, benchCase] of cases.entries()) {
-  process.stderr.write(`bench: ${String(index + 1)}/${String(cases.length)} ${benchCase.id} ...\n`);
-  const row = await measure(benchCase, values.quick ? 100 : 1000);
-  if ("skipped" in row) process.stderr.write(`bench: skipped ${benchCase.id}: ${row.skipped}\n`);
-  else rows.push(row);
-}
-process.stdout.write(`${table(rows)}\n`);
-if (values.json !== undefined) {
-  const machine = {
-    node: process.version,
-    cpu: cpus()[0]?.model ?? "unknown",
-    cores: cpus().length,
-  };
-  writeFileSync(
-    values.json,
-    `${JSON.stringify({ schemaVersion: 1, machine, rows }, undefined, 2)}\n`,
-  );
-}
-// Ratios wobble on busy machines: a quick run fails only when far off.
-const slack = values.quick ? 1.5 : 1;
-if (rows.some((row) => row.ratio > row.target * slack)) process.exitCode = 1;
-
-function table(all: readonly BenchRow[]): string {
-  const head = ["case", "ns/op", "spread", "yardstick", "ns/op", "ratio", "target", ""];
-  const body = all.map((row) => [
-    row.id,
-    row.ns.toFixed(1),
-    `${(row.spread * 100).toFixed(0)} %`,
-    row.yardstick,
-    row.yardstickNs.toFixed(1),
-    row.ratio.toFixed(1),
-    `<= ${String(row.target)}`,
-    row.verdict,
-  ]);
-  const widths = head.map((_, i) =>
-    Math.max(...[head, ...body].map((line) => line[i]?.length ?? 0)),
-  );
-  return [head, ...body]
-    .map((line) =>
-      line
-        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
+  process.exitCode = 2;
 }

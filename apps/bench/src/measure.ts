@@ -1,53 +1,127 @@
 import { Bench } from "tinybench";
-import targets from "../targets.json" with { type: "json" };
-import type { BenchCase, BenchRow, Operation, Skipped } from "./case.js";
+import type {
+  BenchCase,
+  BenchRow,
+  GrowthRow,
+  GrowthSeries,
+  Operation,
+  Program,
+  Skipped,
+} from "./case.js";
+import { fitPower, median, spread } from "./statistics.js";
+import { exponentTarget, ratioTarget, verdictOf } from "./targets.js";
 
-interface Timing {
-  readonly ns: number;
-  readonly spread: number;
+/** How long to look. */
+export interface Effort {
+  /** Rounds of case and yardstick in turn. */
+  readonly rounds: number;
+  /** Milliseconds a side and round. */
+  readonly timeMs: number;
+  /** Milliseconds before the first round of each side, in which the engine optimises. */
+  readonly warmupMs: number;
 }
 
-/** Times a case, then its yardstick, in one process. About `timeMs` is spent on each. */
-export async function measure(benchCase: BenchCase, timeMs: number): Promise<BenchRow | Skipped> {
-  const target = (targets as Record<string, { yardstick: string; ratio: number } | undefined>)[
-    benchCase.id
-  ];
-  if (target === undefined) throw new Error(`${benchCase.id} has no target in targets.json`);
+export const full: Effort = { rounds: 11, timeMs: 100, warmupMs: 500 };
+export const quick: Effort = { rounds: 5, timeMs: 30, warmupMs: 250 };
+
+/** Something to time: see {@link Prepared}. */
+export interface Timed {
+  readonly run: Operation;
+  readonly batch: number;
+  readonly perRun: number;
+}
+
+/** Medians of the rounds in nanoseconds, and each round's ratio. */
+interface PairTimes {
+  readonly ns: number;
+  readonly yardstickNs: number;
+  readonly ratios: readonly number[];
+}
+
+/** Times two things in turn, in one process. */
+export async function measurePair(
+  one: Timed,
+  other: Timed | Program,
+  effort: Effort,
+): Promise<PairTimes> {
+  const mine = await sampler(one, effort);
+  const theirs =
+    "sample" in other ? () => Promise.resolve(other.sample()) : await sampler(other, effort);
+  const [ns, yardstickNs]: [number[], number[]] = [[], []];
+  for (let round = 0; round < effort.rounds; round++) {
+    // Whoever goes first does so every other time.
+    if (round % 2 === 0) ns.push(await mine());
+    yardstickNs.push(await theirs());
+    if (round % 2 === 1) ns.push(await mine());
+  }
+  const ratios = ns.map((value, round) => value / (yardstickNs[round] ?? Number.NaN));
+  return { ns: median(ns), yardstickNs: median(yardstickNs), ratios };
+}
+
+/** Times a case beside its yardstick; the median of the rounds' ratios counts. */
+export async function measure(benchCase: BenchCase, effort: Effort): Promise<BenchRow | Skipped> {
+  const target = ratioTarget(benchCase.id);
   const prepared = await benchCase.setup();
   if ("skipped" in prepared) return prepared;
   const { run, yardstick, batch = 100, yardstickBatch = batch } = prepared;
-  const mine = await time(run, batch, timeMs);
-  const theirs =
+  const other =
     typeof yardstick === "function"
-      ? await time(yardstick, yardstickBatch, timeMs)
-      : { ns: yardstick.ns, spread: 0 };
-  const ratio = mine.ns / theirs.ns;
+      ? { run: yardstick, batch: yardstickBatch, perRun: prepared.perYardstick ?? 1 }
+      : yardstick;
+  const times = await measurePair({ run, batch, perRun: prepared.perRun ?? 1 }, other, effort);
+  await prepared.close?.();
+  const ratio = median(times.ratios);
   return {
     id: benchCase.id,
-    ...mine,
+    ...times,
+    spread: spread(times.ratios),
     yardstick: target.yardstick,
-    yardstickNs: theirs.ns,
     ratio,
     target: target.ratio,
-    verdict: ratio <= target.ratio ? "pass" : "falls short",
+    verdict: verdictOf(ratio, target.ratio),
   };
 }
 
-async function time(operation: Operation, batch: number, timeMs: number): Promise<Timing> {
-  const bench = new Bench({
-    time: timeMs,
-    // Below half a second the engine has not finished optimising, and a quick run would measure that.
-    warmupTime: Math.max(500, timeMs / 4),
-    iterations: 5,
-    warmupIterations: 2,
-  });
-  bench.add("it", (await isAsync(operation)) ? inTurn(operation, batch) : inLoop(operation, batch));
-  await bench.run();
-  const result = bench.tasks[0]?.result;
-  if (result === undefined || !("latency" in result))
-    throw new Error("the benchmark did not finish");
-  const { p50, p75 } = result.latency;
-  return { ns: (p50 * 1e6) / batch, spread: (p75 - p50) / p50 };
+/** Times one operation at each of its sizes, round by round, and fits a power law through the medians. */
+export async function measureGrowth(series: GrowthSeries, effort: Effort): Promise<GrowthRow> {
+  const all: {
+    size: number;
+    sample: () => Promise<number>;
+    ns: number[];
+    close: (() => unknown) | undefined;
+  }[] = [];
+  for (const size of series.sizes) {
+    const { run, batch = 1, perRun = 1, close } = await series.setup(size);
+    all.push({ size, sample: await sampler({ run, batch, perRun }, effort), ns: [], close });
+  }
+  for (let round = 0; round < effort.rounds; round++) {
+    for (const { ns, sample } of all) ns.push(await sample());
+  }
+  for (const { close } of all) await close?.();
+  const points = all.map(({ size, ns }) => ({ size, ns: median(ns) }));
+  const { exponent, r2 } = fitPower(points.map(({ size, ns }) => ({ size, cost: ns })));
+  const target = exponentTarget(series.id);
+  const verdict = verdictOf(exponent, target);
+  return { id: series.id, unit: series.unit, points, exponent, r2, target, verdict };
+}
+
+/** Warms an operation up; the function returned looks at it for a round and gives nanoseconds for one. */
+async function sampler(
+  { run, batch, perRun }: Timed,
+  { timeMs, warmupMs }: Effort,
+): Promise<() => Promise<number>> {
+  const call = (await isAsync(run)) ? inTurn(run, batch) : inLoop(run, batch);
+  const look = async (time: number): Promise<number> => {
+    const bench = new Bench({ time, iterations: 3, warmup: false });
+    bench.add("it", call);
+    await bench.run();
+    const result = bench.tasks[0]?.result;
+    if (result === undefined || !("latency" in result))
+      throw new Error("the benchmark did not finish");
+    return (result.latency.p50 * 1e6) / (batch * perRun);
+  };
+  await look(warmupMs);
+  return () => look(timeMs);
 }
 
 /** Runs it once to see. */

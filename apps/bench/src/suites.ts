@@ -1,15 +1,39 @@
-import type { BenchCase } from "./case.js";
-import { core } from "./suites/core.js";
-import { iommuMock } from "./suites/iommu-mock.js";
-import { pcieSim } from "./suites/pcie-sim.js";
-import { topology } from "./suites/topology.js";
-import { vfioPci } from "./suites/vfio-pci.js";
+import type { BenchCase, GrowthSeries } from "./case.js";
+import { memoryCases } from "./memory/cases.js";
+import { core, coreGrowth } from "./suites/core.js";
+import { explorer, explorerGrowth } from "./suites/explorer.js";
+import { exporterImporters, exporterImportersGrowth } from "./suites/exporter-importers.js";
+import { iommuMock, iommuMockGrowth } from "./suites/iommu-mock.js";
+import { native } from "./suites/native.js";
+import { pcieSim, pcieSimGrowth } from "./suites/pcie-sim.js";
+import { processes } from "./suites/processes.js";
+import { topology, topologyGrowth } from "./suites/topology.js";
+
+/** What one name on the command line runs. */
+export interface Suite {
+  readonly cases: readonly BenchCase[];
+  readonly growth: readonly GrowthSeries[];
+  /** Ids of memory cases. */
+  readonly memory: readonly string[];
+}
+
+function suite(
+  cases: readonly BenchCase[],
+  growth: readonly GrowthSeries[] = [],
+  memory: readonly string[] = [],
+): Suite {
+  return { cases, growth, memory };
+}
 
 /** Suites by the name the command line takes, in the order they run. */
-export const suites: Readonly<Record<string, readonly BenchCase[]>> = {
-  topology,
-  core,
-  "iommu-mock": iommuMock,
-  "vfio-pci": vfioPci,
-  "pcie-sim": pcieSim,
+export const suites: Readonly<Record<string, Suite>> = {
+  topology: suite(topology, topologyGrowth),
+  core: suite(core, coreGrowth),
+  "iommu-mock": suite(iommuMock, iommuMockGrowth),
+  "exporter-importers": suite(exporterImporters, exporterImportersGrowth),
+  "pcie-sim": suite(pcieSim, pcieSimGrowth),
+  explorer: suite(explorer, explorerGrowth),
+  native: suite(native),
+  processes: suite(processes),
+  memory: suite([], [], Object.keys(memoryCases)),
 };

@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Skipped } from "./case.js";
+import type { Operation, Program, Skipped } from "./case.js";
 
 /** Yardstick by `Map`: a pair of set and delete, the smallest bookkeeping there is. */
-export function mapPair(): () => void {
+export function mapPair(): Operation {
   const map = new Map<number, number>();
   let key = 0;
   return () => {
@@ -16,27 +16,46 @@ export function mapPair(): () => void {
   };
 }
 
-const measured = new Map<string, number>();
+/** Awaits in one call of {@link awaits}. */
+export const AWAITS = 1000;
 
-/** Compiles and runs a C program of yardsticks/ that prints nanoseconds for one operation. Once a run. */
-export function cYardstick(name: string, ...args: string[]): { readonly ns: number } | Skipped {
-  const key = [name, ...args].join(" ");
-  const known = measured.get(key);
-  if (known !== undefined) return { ns: known };
+/** Yardstick by `Promise`: waiting for what is already there, {@link AWAITS} times. */
+export async function awaits(): Promise<void> {
+  for (let i = 0; i < AWAITS; i++) await Promise.resolve();
+}
+
+let folder: string | undefined;
+const compiled = new Map<string, string | Skipped>();
+
+/** A C program of yardsticks/, compiled on the spot, which prints nanoseconds for one operation. */
+export function cYardstick(name: string, ...args: string[]): Program | Skipped {
+  const program = compiled.get(name) ?? compile(name);
+  compiled.set(name, program);
+  if (typeof program !== "string") return program;
+  return { sample: () => runOnce(program, args) };
+}
+
+function compile(name: string): string | Skipped {
   const source = fileURLToPath(new URL(`../yardsticks/${name}.c`, import.meta.url));
-  const folder = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
-  try {
-    const program = join(folder, name);
-    const compiled = spawnSync("gcc", ["-O2", "-o", program, source], { encoding: "utf8" });
-    if (compiled.error !== undefined)
-      return { skipped: "no gcc here: the yardstick is a C program" };
-    if (compiled.status !== 0) return { skipped: `gcc failed: ${compiled.stderr.trim()}` };
-    const ran = spawnSync(program, args, { encoding: "utf8" });
-    const ns = Number(ran.stdout);
-    if (ran.status !== 0 || !(ns > 0)) return { skipped: `the C yardstick ${name} failed` };
-    measured.set(key, ns);
-    return { ns };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  folder ??= temporaryFolder();
+  const program = join(folder, name);
+  const result = spawnSync("gcc", ["-O2", "-o", program, source], { encoding: "utf8" });
+  if (result.error !== undefined) return { skipped: "no gcc here: the yardstick is a C program" };
+  return result.status === 0 ? program : { skipped: `gcc failed: ${result.stderr.trim()}` };
+}
+
+function runOnce(program: string, args: readonly string[]): number {
+  const ran = spawnSync(program, args, { encoding: "utf8" });
+  const ns = Number(ran.stdout);
+  if (ran.status !== 0 || !(ns > 0))
+    throw new Error(`the C yardstick ${program} failed: ${ran.stderr}`);
+  return ns;
+}
+
+function temporaryFolder(): string {
+  const made = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
+  process.once("exit", () => {
+    rmSync(made, { recursive: true, force: true });
+  });
+  return made;
 }

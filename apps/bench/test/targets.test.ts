@@ -1,29 +1,74 @@
 import { expect, test } from "vitest";
 import { suites } from "../src/suites.js";
+import { hasFailed, verdictOf } from "../src/targets.js";
 import targets from "../targets.json" with { type: "json" };
 
-const ids = Object.values(suites).flatMap((cases) => cases.map(({ id }) => id));
+const all = Object.entries(suites);
+const sorted = (ids: readonly string[]): string[] => [...ids].sort();
 
-test("every case has a target with a yardstick and a reason, and no target is left over", () => {
-  expect(Object.keys(targets).sort()).toEqual([...ids].sort());
-  for (const { yardstick, ratio, why } of Object.values(targets)) {
+test("everything measured has a target with a reason, and no target is left over", () => {
+  expect(sorted(Object.keys(targets.ratios))).toEqual(
+    sorted(all.flatMap(([, { cases }]) => cases.map(({ id }) => id))),
+  );
+  expect(sorted(Object.keys(targets.exponents))).toEqual(
+    sorted(all.flatMap(([, { growth }]) => growth.map(({ id }) => id))),
+  );
+  expect(sorted(Object.keys(targets.bytes))).toEqual(
+    sorted(all.flatMap(([, { memory }]) => memory)),
+  );
+  for (const { yardstick, ratio, why } of Object.values(targets.ratios)) {
     expect(yardstick).not.toBe("");
     expect(ratio).toBeGreaterThan(0);
+    expect(why.length).toBeGreaterThan(10);
+  }
+  for (const { why } of [...Object.values(targets.exponents), ...Object.values(targets.bytes)]) {
     expect(why.length).toBeGreaterThan(10);
   }
 });
 
 test("a case is named after its suite", () => {
-  for (const [suite, cases] of Object.entries(suites)) {
-    for (const { id } of cases) expect(id).toMatch(new RegExp(`^${suite}/`));
+  for (const [name, { cases, growth, memory }] of all) {
+    const ids = [...cases.map(({ id }) => id), ...growth.map(({ id }) => id), ...memory];
+    for (const id of ids) expect(id).toMatch(new RegExp(`^${name}/`));
   }
 });
 
-test("operations of cases without a C program run", async () => {
-  for (const benchCase of [...(suites.core ?? []), ...(suites["vfio-pci"] ?? [])]) {
-    const prepared = await benchCase.setup();
-    if ("skipped" in prepared) throw new Error(prepared.skipped);
-    await prepared.run();
-    if (typeof prepared.yardstick === "function") await prepared.yardstick();
+test("operations of cases without another program run", async () => {
+  for (const name of ["core", "exporter-importers", "explorer"]) {
+    for (const benchCase of suites[name]?.cases ?? []) {
+      const prepared = await benchCase.setup();
+      if ("skipped" in prepared) throw new Error(prepared.skipped);
+      await prepared.run();
+      if (typeof prepared.yardstick === "function") await prepared.yardstick();
+      await prepared.close?.();
+    }
   }
+});
+
+test("every growth series has two sizes at least, ascending, and runs at the smallest", async () => {
+  for (const [, { growth }] of all) {
+    for (const series of growth) {
+      const [first] = series.sizes;
+      if (first === undefined) throw new Error(`${series.id} has no sizes`);
+      expect(series.sizes.length).toBeGreaterThan(1);
+      expect([...series.sizes].sort((a, b) => a - b)).toEqual(series.sizes);
+      const { run, close } = await series.setup(first);
+      await run();
+      await close?.();
+    }
+  }
+});
+
+test("a target is met up to and with its value; a number that is none never", () => {
+  expect(verdictOf(8, 8)).toBe("pass");
+  expect(verdictOf(8.01, 8)).toBe("falls short");
+  expect(verdictOf(Number.NaN, 8)).toBe("falls short");
+});
+
+test("a quick run fails only beyond 1.5 times a target, a full one beyond the target", () => {
+  const at = (value: number): [{ value: number; target: number }] => [{ value, target: 10 }];
+  expect([hasFailed(at(10), false), hasFailed(at(10.1), false)]).toEqual([false, true]);
+  expect([hasFailed(at(15), true), hasFailed(at(15.1), true)]).toEqual([false, true]);
+  expect(hasFailed([...at(1), { value: Number.NaN, target: 1 }], true)).toBe(true);
+  expect(hasFailed([], false)).toBe(false);
 });

@@ -7,7 +7,7 @@ import {
   physAddr,
   unmapPhysVec,
 } from "@peerbar/core";
-import type { BenchCase, Operation } from "../case.js";
+import type { BenchCase, GrowthSeries, Operation } from "../case.js";
 import { mapPair } from "../yardstick.js";
 
 const ranges = [{ start: physAddr(0x1000_0000n), length: 0x20_0000n }];
@@ -86,4 +86,13 @@ export const core: readonly BenchCase[] = [
   withoutSink,
   revokeGrowth(10_000),
   revokeGrowth(100_000),
+];
+
+export const coreGrowth: readonly GrowthSeries[] = [
+  {
+    id: "core/revoke",
+    unit: "attachments",
+    sizes: [100, 1_000, 10_000, 100_000, 1_000_000],
+    setup: (size) => ({ run: invalidate(size) }),
+  },
 ];

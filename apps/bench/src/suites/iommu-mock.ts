@@ -5,7 +5,7 @@ import {
   PROT_WRITE,
   pageTableFormat,
 } from "@peerbar/iommu-mock";
-import type { BenchCase, Operation } from "../case.js";
+import type { BenchCase, GrowthSeries, Operation, Prepared, Program } from "../case.js";
 import { counter, numbers } from "../numbers.js";
 import { cYardstick } from "../yardstick.js";
 
@@ -18,21 +18,24 @@ const TREE_GRANULES = 64;
 const IOVA_LIMIT = 2 ** 36;
 
 /** A domain with every other page of a stretch mapped, as the C yardstick has. */
-function populated(): IoPageTable {
+function populated(pages = POPULATED): IoPageTable {
   const table = new IoPageTable(pageTableFormat("x86-64"));
-  for (let i = 0; i < POPULATED; i++) table.map(BASE + 2 * i, i, 1, RW);
+  for (let i = 0; i < pages; i++) table.map(BASE + 2 * i, i, 1, RW);
   return table;
 }
+
+/** Pairs in one call, as the C program has its loop inside. */
+const PAIRS = 1000;
 
 /** Maps and unmaps one page: one gap after the other, as an allocator hands them out, or in random gaps. */
 function onePage(table: IoPageTable, order: "in order" | "random"): Operation {
   const next = order === "random" ? numbers(1) : counter();
-  let frame = 0;
   return () => {
-    const iova = BASE + 1 + 2 * (next() & (POPULATED - 1));
-    frame += 1;
-    table.map(iova, frame, 1, RW);
-    table.unmap(iova, 1);
+    for (let frame = 0; frame < PAIRS; frame++) {
+      const iova = BASE + 1 + 2 * (next() & (POPULATED - 1));
+      table.map(iova, frame, 1, RW);
+      table.unmap(iova, 1);
+    }
   };
 }
 
@@ -42,9 +45,16 @@ const FAR = 0x400_0000;
 function run(table: IoPageTable, pages: number): Operation {
   if (!table.covers(FAR + pages, 1)) table.map(FAR + pages, 1, 1, RW);
   return () => {
-    table.map(FAR, 0x800_0000, pages, RW);
-    table.unmap(FAR, pages);
+    for (let i = 0; i < PAIRS; i++) {
+      table.map(FAR, 0x800_0000, pages, RW);
+      table.unmap(FAR, pages);
+    }
   };
+}
+
+/** A case with {@link PAIRS} operations on either side. */
+function pairs(run: Operation, yardstick: Operation | Program): Prepared {
+  return { run, yardstick, batch: 1, perRun: PAIRS, perYardstick: PAIRS };
 }
 
 const mapOnePage: BenchCase = {
@@ -52,7 +62,7 @@ const mapOnePage: BenchCase = {
   setup() {
     const yardstick = cYardstick("radix");
     if ("skipped" in yardstick) return yardstick;
-    return { run: onePage(populated(), "in order"), yardstick, batch: 1000 };
+    return pairs(onePage(populated(), "in order"), yardstick);
   },
 };
 
@@ -62,7 +72,7 @@ const mapOnePageRandom: BenchCase = {
   setup() {
     const yardstick = cYardstick("radix", "random");
     if ("skipped" in yardstick) return yardstick;
-    return { run: onePage(populated(), "random"), yardstick, batch: 1000 };
+    return pairs(onePage(populated(), "random"), yardstick);
   },
 };
 
@@ -70,7 +80,7 @@ const map256: BenchCase = {
   id: "iommu-mock/map-256-pages",
   setup() {
     const table = populated();
-    return { run: run(table, 256), yardstick: onePage(table, "in order") };
+    return pairs(run(table, 256), onePage(table, "in order"));
   },
 };
 
@@ -78,7 +88,7 @@ const mapGiB: BenchCase = {
   id: "iommu-mock/map-1gib",
   setup() {
     const table = populated();
-    return { run: run(table, GIB_PAGES), yardstick: onePage(table, "in order") };
+    return pairs(run(table, GIB_PAGES), onePage(table, "in order"));
   },
 };
 
@@ -133,3 +143,31 @@ export const iommuMock: readonly BenchCase[] = [
   iovaGrowth,
   iovaChurn,
 ];
+
+/** One page in random gaps of a domain with so many mappings. */
+const mappings: GrowthSeries = {
+  id: "iommu-mock/map-unmap-4k",
+  unit: "mappings",
+  sizes: [100, 1_000, 10_000, 100_000, 1_000_000],
+  setup(size) {
+    const table = populated(size);
+    const next = numbers(3);
+    const run = (): void => {
+      for (let frame = 0; frame < PAIRS; frame++) {
+        const iova = BASE + 1 + 2 * (next() % size);
+        table.map(iova, frame, 1, RW);
+        table.unmap(iova, 1);
+      }
+    };
+    return { run, perRun: PAIRS };
+  },
+};
+
+const liveRanges: GrowthSeries = {
+  id: "iommu-mock/iova-alloc-free",
+  unit: "live ranges",
+  sizes: [100, 1_000, 10_000, 100_000, 1_000_000],
+  setup: (size) => ({ run: allocFree(size), batch: 100 }),
+};
+
+export const iommuMockGrowth: readonly GrowthSeries[] = [mappings, liveRanges];

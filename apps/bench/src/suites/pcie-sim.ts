@@ -1,4 +1,5 @@
-import type { BenchCase } from "../case.js";
+import { busAddr } from "@peerbar/core";
+import type { BenchCase, GrowthSeries } from "../case.js";
 import { benchMachine } from "../machine.js";
 
 const BYTES = 64 * 1024 * 1024;
@@ -20,3 +21,21 @@ const write64MiB: BenchCase = {
 };
 
 export const pcieSim: readonly BenchCase[] = [write64MiB];
+
+const CHUNK = 64 * 1024;
+const MIB = 1 << 20;
+
+/** 64 KiB to the end of a BAR: memory is made where it is touched, so its size must not show. */
+const barSizes: GrowthSeries = {
+  id: "pcie-sim/dma-64kib",
+  unit: "bytes of BAR",
+  sizes: [MIB, 32 * MIB, 1024 * MIB, 32 * 1024 * MIB, 1024 * 1024 * MIB],
+  async setup(size) {
+    const { gpu, nic, bar } = await benchMachine(BigInt(size));
+    const source = Buffer.alloc(CHUNK, 0x5a);
+    const address = busAddr(gpu.bar(bar).busStart + BigInt(size - CHUNK));
+    return { run: () => nic.engine.writeNow(address, source), batch: 10 };
+  },
+};
+
+export const pcieSimGrowth: readonly GrowthSeries[] = [barSizes];

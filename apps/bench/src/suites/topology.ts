@@ -1,15 +1,12 @@
-import { existsSync, readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { readFileSync } from "node:fs";
 import { generateFleet, matrix, P2pdma, parseTopology } from "@peerbar/p2pdma";
 import { Machine } from "@peerbar/pcie-sim";
-import type { BenchCase, Operation, Skipped } from "../case.js";
+import type { BenchCase, GrowthSeries, Operation, Skipped } from "../case.js";
+import { capture, LARGE_DUMP, listing } from "../inputs.js";
 
-const CAPTURE = "../shared/topologies/spr-2s-8xh800-vfs.lspci-vv.txt";
-
-/** The largest real dump at hand, 980 kB of `lspci -vv`; captures of other people's machines are not part of the project. */
 function largeDump(): string | Skipped {
-  const path = fileURLToPath(new URL(`../../../${CAPTURE}`, import.meta.url));
-  return existsSync(path) ? readFileSync(path, "utf8") : { skipped: `${CAPTURE} is not here` };
+  const path = capture(LARGE_DUMP);
+  return typeof path === "string" ? readFileSync(path, "utf8") : path;
 }
 
 const parseDump: BenchCase = {
@@ -76,15 +73,6 @@ const fleetPairs: BenchCase = {
   },
 };
 
-/** A listing of `count` functions, as lspci prints them. */
-function listing(count: number): string {
-  const hex2 = (n: number): string => n.toString(16).padStart(2, "0");
-  return Array.from({ length: count }, (_, n) => {
-    const address = `${hex2(n >> 16)}${hex2((n >> 8) & 0xff)}:${hex2(n & 0xff)}:00.0`;
-    return `${address} 3D controller [0302]: NVIDIA Corporation Device [10de:2330]\n\tRegion 0: Memory at 9000000000 (64-bit, prefetchable) [size=16M]\n\tCapabilities: [60] Express (v2) Endpoint, MSI 00\n`;
-  }).join("\n");
-}
-
 /** One text, against ten texts of a tenth: the same number of lines on both sides. */
 const parseGrowth: BenchCase = {
   id: "topology/parse-growth",
@@ -101,3 +89,22 @@ const parseGrowth: BenchCase = {
 };
 
 export const topology: readonly BenchCase[] = [parseDump, parseGrowth, buildMachine, fleetPairs];
+
+export const topologyGrowth: readonly GrowthSeries[] = [
+  {
+    id: "topology/parse",
+    unit: "functions",
+    sizes: [100, 1_000, 10_000, 100_000],
+    setup: (size) => {
+      const text = listing(size);
+      return { run: () => parseTopology(text, { name: "listing" }) };
+    },
+  },
+  {
+    id: "topology/all-pairs",
+    unit: "endpoints",
+    // 64 endpoints a root.
+    sizes: [64, 256, 1_024, 4_096],
+    setup: (size) => ({ run: allPairs(size / 64).run }),
+  },
+];

@@ -1,0 +1,47 @@
+import type { BenchRow, GrowthRow, MemoryRow, SkippedRow } from "./case.js";
+import { type Effort, measure, measureGrowth } from "./measure.js";
+import { measureMemory } from "./memory/measure.js";
+import { Progress } from "./progress.js";
+import type { Suite } from "./suites.js";
+
+/** Everything a run measured. */
+export interface Results {
+  readonly rows: BenchRow[];
+  readonly growth: GrowthRow[];
+  readonly memory: MemoryRow[];
+  readonly skipped: SkippedRow[];
+}
+
+/** Runs the suites one case after the other and tells how far it is. */
+export async function runSuites(chosen: readonly Suite[], effort: Effort): Promise<Results> {
+  const results: Results = { rows: [], growth: [], memory: [], skipped: [] };
+  const count = chosen.reduce(
+    (sum, { cases, growth, memory }) => sum + cases.length + growth.length + memory.length,
+    0,
+  );
+  const progress = new Progress(count);
+  const skip = (row: SkippedRow): void => {
+    results.skipped.push(row);
+    progress.say(`skipped ${row.id}: ${row.reason}`);
+  };
+  for (const { cases, growth, memory } of chosen) {
+    for (const benchCase of cases) {
+      progress.start(benchCase.id);
+      const row = await measure(benchCase, effort);
+      if ("skipped" in row) skip({ id: benchCase.id, reason: row.skipped });
+      else results.rows.push(row);
+    }
+    for (const series of growth) {
+      progress.start(`${series.id} by ${series.unit}`);
+      results.growth.push(await measureGrowth(series, { ...effort, warmupMs: effort.timeMs }));
+    }
+    for (const id of memory) {
+      progress.start(id);
+      const row = measureMemory(id);
+      if ("reason" in row) skip(row);
+      else results.memory.push(row);
+    }
+  }
+  progress.end();
+  return results;
+}

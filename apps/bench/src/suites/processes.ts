@@ -1,0 +1,93 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { BenchCase, Operation, Skipped } from "../case.js";
+import { capture, LARGE_DUMP } from "../inputs.js";
+
+const HEX_DUMP = "asus-p6t6-nf200-switch.lspci-xxxx.txt";
+const SYSFS = "nhm-2-roots.sysfs.tar.gz";
+
+/** Runs a program to its end, its output thrown away; throws where it fails, so that a failure is not taken for speed. */
+function whole(program: string, ...args: string[]): Operation {
+  return () => {
+    const ran = spawnSync(program, args, { stdio: ["ignore", "ignore", "pipe"], encoding: "utf8" });
+    if (ran.status !== 0)
+      throw new Error(`${program} ${args.join(" ")}: ${ran.error?.message ?? ran.stderr.trim()}`);
+  };
+}
+
+const node = whole(process.execPath, "-e", "0");
+
+function peerbar(...args: string[]): Operation | Skipped {
+  const cli = fileURLToPath(new URL("../../cli/dist/main.js", import.meta.url));
+  return existsSync(cli)
+    ? whole(process.execPath, cli, ...args)
+    : { skipped: "the command line tool is not built (pnpm peerbar --help)" };
+}
+
+/** Why a tool cannot be compared with, or undefined. */
+function missing(tool: string, packageName: string): Skipped | undefined {
+  const { error } = spawnSync(tool, ["--version"], { stdio: "ignore" });
+  return error === undefined ? undefined : { skipped: `${tool} is not installed (${packageName})` };
+}
+
+/** A case of whole processes: `arguments_` get the path of a capture. */
+function processCase(
+  id: string,
+  name: string,
+  arguments_: (path: string) => string[],
+  yardstick: (path: string) => Operation | Skipped,
+): BenchCase {
+  return {
+    id,
+    setup() {
+      const path = capture(name);
+      if (typeof path !== "string") return path;
+      const run = peerbar(...arguments_(path));
+      if (typeof run !== "function") return run;
+      const other = yardstick(path);
+      return typeof other === "function" ? { run, yardstick: other, batch: 1 } : other;
+    },
+  };
+}
+
+/** Unpacks a capture of /sys for a tool that wants a folder. */
+function unpacked(path: string): string {
+  const folder = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
+  process.once("exit", () => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  whole("tar", "-xzf", path, "-C", folder)();
+  return folder;
+}
+
+export const processes: readonly BenchCase[] = [
+  processCase(
+    "processes/matrix-h800",
+    LARGE_DUMP,
+    (path) => ["matrix", "--class", "gpu,nic,nvme", "-F", path],
+    () => node,
+  ),
+  processCase(
+    "processes/all-pairs-h800",
+    LARGE_DUMP,
+    (path) => ["matrix", "--json", "-F", path],
+    () => node,
+  ),
+  processCase(
+    "processes/topo-and-lspci",
+    HEX_DUMP,
+    (path) => ["topo", "-F", path],
+    (path) => missing("lspci", "pciutils") ?? whole("lspci", "-F", path, "-vv"),
+  ),
+  processCase(
+    "processes/topo-and-lstopo",
+    SYSFS,
+    (path) => ["topo", "-F", path],
+    (path) =>
+      missing("lstopo-no-graphics", "hwloc") ??
+      whole("lstopo-no-graphics", "--input", unpacked(path), "--of", "console", "--whole-io"),
+  ),
+];

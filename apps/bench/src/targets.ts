@@ -1,0 +1,45 @@
+import targets from "../targets.json" with { type: "json" };
+import type { Verdict } from "./case.js";
+
+/** At most so many times its yardstick. */
+export interface RatioTarget {
+  readonly yardstick: string;
+  readonly ratio: number;
+  readonly why: string;
+}
+
+const ratios: Readonly<Record<string, RatioTarget>> = targets.ratios;
+const exponents: Readonly<Record<string, { exponent: number; why: string }>> = targets.exponents;
+const bytes: Readonly<Record<string, { bytes: number; why: string }>> = targets.bytes;
+
+/** A quick run on a busy machine wobbles: it fails only beyond so many times the target. */
+export const QUICK_SLACK = 1.5;
+
+export function ratioTarget(id: string): RatioTarget {
+  return known(ratios[id], id);
+}
+
+export function exponentTarget(id: string): number {
+  return known(exponents[id], id).exponent;
+}
+
+export function bytesTarget(id: string): number {
+  return known(bytes[id], id).bytes;
+}
+
+export function verdictOf(value: number, target: number): Verdict {
+  return value <= target ? "pass" : "falls short";
+}
+
+/** Whether a run with these rows has failed: any above its target; in a quick run, any ratio beyond the slack. */
+export function hasFailed(
+  rows: readonly { readonly value: number; readonly target: number }[],
+  quick: boolean,
+): boolean {
+  return rows.some(({ value, target }) => !(value <= target * (quick ? QUICK_SLACK : 1)));
+}
+
+function known<T>(target: T | undefined, id: string): T {
+  if (target === undefined) throw new Error(`${id} has no target in targets.json`);
+  return target;
+}
