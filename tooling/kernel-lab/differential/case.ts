@@ -83,7 +83,7 @@ export interface Answers {
   readonly distances: Readonly<Record<string, number>>;
   /** Kind of the IOMMU domain of each client, as the kernel names it. */
   readonly domains: Readonly<Record<string, string>>;
-  /** Providers that the kernel found no way to reset (no `reset_method` in sysfs). */
+  /** Providers that the kernel found no way to reset when vfio opened them (no VFIO_DEVICE_FLAGS_RESET). */
   readonly unresettable: readonly string[];
   /** DMA mask of each client, hex. */
   readonly masks: Readonly<Record<string, string>>;

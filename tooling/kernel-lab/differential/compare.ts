@@ -1,5 +1,5 @@
 import type { PciTopology } from "@peerbar/p2pdma";
-import type { Case, Entry, Outcome } from "./case.js";
+import type { Case, Entry, Outcome, Step } from "./case.js";
 
 /** Where two worlds part in a case: the first step that differs. */
 export interface Difference {
@@ -10,8 +10,8 @@ export interface Difference {
 }
 
 /**
- * The first step of a case whose outcomes differ, or undefined. Addresses inside a BAR must be equal; an IOVA is compared by its structure:
- * lengths, distances between entries, alignment, and on which side of 4 GiB it lies.
+ * The first step of a case whose outcomes differ, or undefined. Entries at the provider's own addresses must be equal; an IOVA is compared
+ * by its structure: lengths, distances between entries, alignment, and on which side of 4 GiB it lies.
  */
 export function firstDifference(
   subject: Case,
@@ -19,53 +19,77 @@ export function firstDifference(
   model: readonly Outcome[],
   topology: PciTopology,
 ): Difference | undefined {
-  for (const step of subject.steps.keys()) {
-    const left = plain(kernel[step], topology);
-    const right = plain(model[step], topology);
-    if (JSON.stringify(left) !== JSON.stringify(right))
-      return { case: subject, step, kernel: left, model: right };
-  }
-  return undefined;
-}
-
-function plain(outcome: Outcome | undefined, topology: PciTopology): unknown {
-  if (outcome === undefined) return "no outcome";
-  const { errno, entries, value, states } = outcome;
-  return {
-    errno,
-    value,
-    entries: entries === undefined ? undefined : structure(entries, topology),
-    states,
-  };
-}
-
-/** Entries as text: `0000:01:00.0 BAR2 +0x1000 0x3000`, or `iova +0 0x3000 (aligned, below 4 GiB)`. */
-export function structure(entries: readonly Entry[], topology: PciTopology): string[] {
-  const [first] = entries;
-  const base = first === undefined ? 0n : BigInt(`0x${first[0]}`);
-  const total = entries.reduce((sum, [, length]) => sum + length, 0);
-  return entries.map(([address, length], index) => {
-    const at = BigInt(`0x${address}`);
-    const size = `0x${length.toString(16)}`;
-    const bar = findBar(at, topology);
-    if (bar !== undefined) return `${bar} ${size}`;
-    const kind = index === 0 ? ` (${describe(base, total)})` : "";
-    return `iova +0x${(at - base).toString(16)} ${size}${kind}`;
-  });
-}
-
-function findBar(at: bigint, topology: PciTopology): string | undefined {
-  for (const info of topology.functions) {
-    for (const [index, bar] of info.bars.entries()) {
-      if (bar === undefined || bar.kind !== "memory") continue;
-      if (at >= bar.start && at < bar.start + (bar.length ?? 0n)) {
-        return `${info.address} BAR${String(index)} +0x${(at - bar.start).toString(16)}`;
-      }
+  const bar = topology.functions.find(({ address }) => address === subject.provider)?.bars[
+    subject.bar
+  ];
+  for (const index of subject.steps.keys()) {
+    const linear = linearOf(subject.steps, index, bar?.start ?? 0n);
+    const left = plain(kernel[index], linear);
+    const right = plain(model[index], linear);
+    if (JSON.stringify(left) !== JSON.stringify(right)) {
+      return { case: subject, step: index, kernel: left, model: right };
     }
   }
   return undefined;
 }
 
+/** The physical address of each byte that a step maps, by its offset from the first one mapped. */
+type Linear = (offset: number) => bigint | undefined;
+
+const PAGE = 0x1000;
+
+function linearOf(steps: readonly Step[], index: number, barStart: bigint): Linear {
+  const made = makerOf(steps, index);
+  const buffer = made === undefined ? undefined : steps[made.buffer];
+  if (made === undefined || buffer?.do !== "export") return () => undefined;
+  const first = made.do === "umem" ? made.offset - (made.offset % PAGE) : 0;
+  return (offset) => {
+    let at = first + offset;
+    for (const [start, length] of buffer.ranges) {
+      if (at < length) return barStart + BigInt(start + at);
+      at -= length;
+    }
+    return undefined;
+  };
+}
+
+/** The step that attached or registered what this one maps. */
+function makerOf(
+  steps: readonly Step[],
+  index: number,
+): Extract<Step, { readonly buffer: number }> | undefined {
+  const step = steps[index];
+  if (step === undefined) return undefined;
+  if ("buffer" in step) return step;
+  const maker =
+    "attachment" in step ? steps[step.attachment] : "umem" in step ? steps[step.umem] : undefined;
+  return maker !== undefined && "buffer" in maker ? maker : undefined;
+}
+
+function plain(outcome: Outcome | undefined, linear: Linear): unknown {
+  if (outcome === undefined) return "no outcome";
+  const { errno, entries, value, states } = outcome;
+  return { errno, value, entries: entries && structure(entries, linear), states };
+}
+
+/** Entries as text: `bar 0xfd001000 0x3000`, or `iova +0x0 0x3000 (aligned, below 4 GiB)`. */
+export function structure(entries: readonly Entry[], linear: Linear): string[] {
+  const [first] = entries;
+  const base = first === undefined ? 0n : BigInt(`0x${first[0]}`);
+  const total = entries.reduce((sum, [, length]) => sum + length, 0);
+  let offset = 0;
+  return entries.map(([address, length], index) => {
+    const at = BigInt(`0x${address}`);
+    const isPhysical = linear(offset) === at;
+    offset += length;
+    const size = `0x${length.toString(16)}`;
+    if (isPhysical) return `bar 0x${address} ${size}`;
+    const kind = index === 0 ? ` (${describe(base, total)})` : "";
+    return `iova +0x${(at - base).toString(16)} ${size}${kind}`;
+  });
+}
+
+/** Whether the start is as aligned as a mapping of that size is (dma-iova R16), and its side of 4 GiB. */
 function describe(base: bigint, total: number): string {
   const natural = 1n << BigInt(Math.max(12, Math.ceil(Math.log2(Math.max(total, 1)))));
   const aligned = base % natural === 0n ? "aligned" : "not aligned";

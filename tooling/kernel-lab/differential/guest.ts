@@ -1,11 +1,11 @@
 /** Inside the machine: asks the kernel all cases of a seed, and leaves the answers in the job's folder. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { toCapture } from "@peerbar/p2pdma";
 import { liveTopology } from "@peerbar/p2pdma/node";
 import { Oracle } from "../lab/oracle-client.js";
 import { type AnsweredCase, type Answers, runCase } from "./case.js";
 import { generateCase } from "./generate.js";
-import { bindToVfio } from "./kernel-device.js";
+import { KernelDevice } from "./kernel-device.js";
 import { KernelWorld } from "./kernel-world.js";
 import { subjectsOf } from "./subjects.js";
 
@@ -39,13 +39,11 @@ const masks: Record<string, string> = {};
     masks[client] = words[2] ?? "";
   }
 }
-for (const provider of subjects.providers) bindToVfio(provider.address);
-
+const withIommu = iommu !== "none" && iommu !== "off";
 const unresettable = subjects.providers
   .map(({ address }) => address)
-  .filter((address) => !existsSync(`/sys/bus/pci/devices/${address}/reset_method`));
-
-const world = new KernelWorld(iommu !== "none" && iommu !== "off");
+  .filter((address) => !resets(address));
+const world = new KernelWorld(withIommu);
 const answered: AnsweredCase[] = [];
 for (let index = 0; index < Number(cases); index++) {
   const subject = generateCase(first + index, subjects);
@@ -70,3 +68,12 @@ writeFileSync("/run/lab/answers.json", JSON.stringify(answers));
 console.log(
   `${machine}: ${String(answered.length)} cases asked, seeds ${seed} to ${String(first + answered.length - 1)}`,
 );
+
+function resets(address: string): boolean {
+  const device = new KernelDevice(address, withIommu);
+  try {
+    return device.canReset();
+  } finally {
+    device.close();
+  }
+}

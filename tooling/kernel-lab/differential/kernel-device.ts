@@ -35,6 +35,8 @@ function driverOf(address: string): string | undefined {
 /** A function opened through vfio: by iommufd where there is an IOMMU, else by the container without one. */
 export class KernelDevice {
   readonly fd: number;
+  /** /dev/iommu, the device's id and the address space it is attached to; undefined without an IOMMU. */
+  iommu: { readonly fd: number; readonly device: number; readonly ioas: number } | undefined;
   readonly #others: number[] = [];
   readonly #powerManagement: number;
 
@@ -44,6 +46,7 @@ export class KernelDevice {
     this.#powerManagement = this.#capability(1);
   }
 
+  /** Closes the device, then what carried it. */
   close(): void {
     close(this.fd);
     for (const fd of this.#others.reverse()) close(fd);
@@ -66,6 +69,12 @@ export class KernelDevice {
     const at = this.#powerManagement + 4;
     this.#write16(at, (this.#read16(at) & ~3) | state);
     return true;
+  }
+
+  /** Whether a reset worked when vfio opened the function. */
+  canReset(): boolean {
+    const { flags } = ioctlStruct(this.fd, vfio.VFIO_DEVICE_GET_INFO).out;
+    return (flags & vfio.VFIO_DEVICE_FLAGS_RESET) !== 0;
   }
 
   reset(): void {
@@ -101,10 +110,11 @@ export class KernelDevice {
     const [name] = readdirSync(`${PCI}/devices/${address}/vfio-dev`);
     const fd = open(`/dev/vfio/devices/${name ?? ""}`);
     const iommu = open("/dev/iommu");
-    ioctlStruct(fd, vfio.VFIO_DEVICE_BIND_IOMMUFD, { iommufd: iommu });
+    const bound = ioctlStruct(fd, vfio.VFIO_DEVICE_BIND_IOMMUFD, { iommufd: iommu });
     const ioas = ioctlStruct(iommu, iommufd.IOMMU_IOAS_ALLOC).out.out_ioas_id;
     ioctlStruct(fd, vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT, { pt_id: ioas });
     this.#others.push(iommu);
+    this.iommu = { fd: iommu, device: bound.out.out_devid, ioas };
     return fd;
   }
 

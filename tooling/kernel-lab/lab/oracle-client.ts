@@ -25,11 +25,16 @@ export class Oracle implements Disposable {
   readonly #fd = openSync(DEVICE, "r+");
   readonly #buffer = Buffer.alloc(BYTES);
 
-  /** One command, one answer. @throws the system's error where there is no such command. */
-  ask(command: string): Answer {
+  /** One command; the lines of its answer. @throws the system's error where there is no such command. */
+  text(command: string): string[] {
     writeSync(this.#fd, command);
     const length = readSync(this.#fd, this.#buffer, 0, BYTES, 0);
-    const [first = "", ...lines] = this.#buffer.toString("latin1", 0, length).split("\n");
+    return this.#buffer.toString("latin1", 0, length).trimEnd().split("\n");
+  }
+
+  /** One command, one answer whose lines after the first are entries. */
+  ask(command: string): Answer {
+    const [first = "", ...lines] = this.text(command);
     const [code = "", ...words] = first.split(" ");
     const entries = lines.filter((line) => line !== "").map(parseEntry);
     return { errno: Number(code), words: words.filter((word) => word !== ""), entries };

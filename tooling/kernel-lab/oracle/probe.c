@@ -3,8 +3,8 @@
  * Listens to three functions of the kernel: IOVAs that dma-iommu takes and gives back, and the protection of each IOMMU mapping.
  * That is how a leak and a lost attribute are seen, which no address shows.
  */
+#include <linux/atomic.h>
 #include <linux/kprobes.h>
-#include <linux/spinlock.h>
 
 #include "oracle.h"
 
@@ -15,20 +15,17 @@ struct event {
 	unsigned long a, b, c;
 };
 
-static DEFINE_RAW_SPINLOCK(lock);
 static struct event events[EVENTS];
-static unsigned int count;
+static atomic_t count;
 static bool watching;
 
+/* Runs inside a breakpoint, where no lock may be taken: each event takes a place of its own. */
 static void note(const char *what, unsigned long a, unsigned long b, unsigned long c)
 {
-	unsigned long flags;
+	unsigned int at = atomic_inc_return(&count) - 1;
 
-	raw_spin_lock_irqsave(&lock, flags);
-	if (count < EVENTS)
-		events[count] = (struct event){ what, a, b, c };
-	count++;
-	raw_spin_unlock_irqrestore(&lock, flags);
+	if (at < EVENTS)
+		events[at] = (struct event){ what, a, b, c };
 }
 
 /* iommu_map_nosync(domain, iova, paddr, size, prot, gfp) */
@@ -87,7 +84,7 @@ static int begin(void)
 	int ret;
 
 	oracle_watch_end();
-	count = 0;
+	atomic_set(&count, 0);
 	/* A probe that was registered before keeps its address; the symbol alone must be left. */
 	map_probe.addr = NULL;
 	free_probe.addr = NULL;
@@ -114,15 +111,16 @@ map:
 
 int oracle_watch(struct session *s, const char *what)
 {
-	unsigned int i;
+	unsigned int i, seen;
 
 	if (!strcmp(what, "begin"))
 		return begin();
 	if (strcmp(what, "end"))
 		return -ENOTTY;
 	oracle_watch_end();
-	seq_buf_printf(&s->reply, "%u\n", count);
-	for (i = 0; i < min(count, EVENTS); i++)
+	seen = atomic_read(&count);
+	seq_buf_printf(&s->reply, "%u\n", seen);
+	for (i = 0; i < min(seen, EVENTS); i++)
 		seq_buf_printf(&s->reply, "%s %lx %lx %lx\n", events[i].what, events[i].a,
 			       events[i].b, events[i].c);
 	return 0;

@@ -40,7 +40,14 @@ export function qemuArguments(machine, boot) {
       "-machine",
       `q35,accel=${boot.accel},kernel_irqchip=${boot.accel === "kvm" ? "split" : "off"}`,
     ],
-    ...["-cpu", machine.cpu, "-smp", `${boot.cpus}`, "-m", `${boot.memoryMiB}M`],
+    ...[
+      "-cpu",
+      machine.cpu,
+      "-smp",
+      `${boot.cpus},sockets=${boot.cpus}`,
+      "-m",
+      `${boot.memoryMiB}M`,
+    ],
     ...numa(machine, boot),
     ...["-kernel", boot.image, "-append", kernelCommandLine(machine, boot)],
     ...["-chardev", `file,id=console,path=${boot.jobFolder}/console`, "-serial", "chardev:console"],
@@ -76,9 +83,15 @@ function numa(machine, boot) {
     ...["-object", `memory-backend-ram,id=node${node},size=${half}M`],
     ...[
       "-numa",
-      `node,nodeid=${node},memdev=node${node}${node < boot.cpus ? `,cpus=${node}` : ""}`,
+      `node,nodeid=${node},memdev=node${node}${boot.cpus > 1 ? `,cpus=${halfOf(boot.cpus, node)}` : ""}`,
     ],
   ]);
+}
+
+/** The processors of one of two nodes, as a range. */
+function halfOf(cpus, node) {
+  const half = Math.ceil(cpus / 2);
+  return node === 0 ? `0-${half - 1}` : `${half}-${cpus - 1}`;
 }
 
 function share(tag, path, slot, readonly) {
