@@ -1,7 +1,7 @@
 import { classNames } from "@peerbar/words";
 import { auditVerb } from "./audit/verb.js";
 import { exploreVerb } from "./explore/verb.js";
-import { cpuKinds, roles, shells } from "./kinds.js";
+import { backends, cpuKinds, roles, shells } from "./kinds.js";
 import { labelsVerb } from "./labels/verb.js";
 import { shareVerb } from "./share/verb.js";
 import type { ArgumentSpec, OptionSpec, Verb } from "./verb.js";
@@ -73,6 +73,12 @@ export const verbs: readonly Verb[] = [
         completes: ["0", "1", "2", "3", "4", "5"],
       },
       { flags: "--range <offset+length>", description: "which part of it, such as 0+2M" },
+      {
+        flags: "--backend <name>",
+        description:
+          "mock: a simulated machine; native: the running kernel, with QEMU's edu as client",
+        completes: backends,
+      },
       {
         flags: "--report <file>",
         description: "also a page with every event in order, and a Perfetto trace beside it",

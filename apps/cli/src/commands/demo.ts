@@ -20,6 +20,7 @@ import { sourceJson } from "../json.js";
 import { pairJson } from "../pair-json.js";
 import { parseRange } from "../quantity.js";
 import { EpisodeRecorder, writeEpisode } from "../report/episode.js";
+import { parseBackend } from "../share/world.js";
 import { readShipped, readSubject } from "../source.js";
 import { makeStyle } from "../style.js";
 
@@ -32,10 +33,14 @@ export interface DemoOptions {
   readonly range?: string | undefined;
   readonly report?: string | undefined;
   readonly json?: boolean | undefined;
+  readonly backend?: string | undefined;
 }
 
-/** `peerbar demo`: the main job, on a simulated machine built from a capture. Every step checks itself. */
+/** `peerbar demo`: the main job, on a simulated machine built from a capture, or on the kernel. Every step checks itself. */
 export async function demo(io: Io, options: DemoOptions): Promise<ExitCode> {
+  if (parseBackend(options.backend, "mock") === "native") {
+    return (await import("../demo/native.js")).nativeDemo(io, options);
+  }
   const style = makeStyle(io.color);
   const told = new Timeline(options.json === true ? undefined : io, style);
   const recorder = options.report === undefined ? undefined : new EpisodeRecorder(told);

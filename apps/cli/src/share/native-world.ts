@@ -1,18 +1,24 @@
 import { readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { isDmaBufError } from "@peerbar/core";
-import { NativeHost } from "@peerbar/iommu-native";
+import { type NativeFunction, NativeHost, type NativeVfioDevice } from "@peerbar/iommu-native";
 import { openFds } from "@peerbar/linux";
 import { inferCpu } from "@peerbar/p2pdma";
 import { CannotTell } from "../failure.js";
 import type { ShareWorld } from "./world.js";
+
+/** The running machine, with what only a kernel's devices can do. */
+export interface NativeWorld extends ShareWorld {
+  function(address: string): NativeFunction;
+  open(address: string): Promise<NativeVfioDevice>;
+}
 
 /**
  * The running machine.
  *
  * @throws CannotTell where it cannot be used: no iommufd, no privilege, not Linux.
  */
-export function nativeWorld(options: { readonly force?: boolean | undefined }): ShareWorld {
+export function nativeWorld(options: { readonly force?: boolean | undefined }): NativeWorld {
   const host = unlessMissing(() => new NativeHost({ api: "cdev" }));
   const drivers = new Map<string, string | undefined>();
   const { topology } = host;
@@ -28,13 +34,20 @@ export function nativeWorld(options: { readonly force?: boolean | undefined }): 
     open: async (address) => {
       if (!drivers.has(address)) drivers.set(address, driverOf(address));
       try {
-        return await host.open(address, { force: options.force === true });
+        const device = await host.open(address, { force: options.force === true });
+        // A function that no driver had may come with memory off: its buffers would be born revoked (vfio-pci-dmabuf R6).
+        if (!device.memoryEnabled) await device.setMemory(true);
+        return device;
       } catch (error) {
         throw missing(error);
       }
     },
     driverOf,
-    close: () => host.close(),
+    close: async () => {
+      await host.close();
+      // Buffers let go of their descriptors a turn after their last reference.
+      await new Promise((resolve) => setImmediate(resolve));
+    },
     leftovers: () => [
       ...openFds().map(({ fd, what }) => `descriptor ${String(fd)} is open: ${what}`),
       ...[...drivers].flatMap(([address, before]) => {

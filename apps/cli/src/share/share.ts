@@ -13,7 +13,7 @@ import type { Io } from "../io.js";
 import { parseRange } from "../quantity.js";
 import { type HoldEnd, parseHold, SignalWatch } from "./hold.js";
 import { Teller } from "./teller.js";
-import { type BackendName, backends, type ShareWorld } from "./world.js";
+import { type BackendName, parseBackend, type ShareWorld } from "./world.js";
 
 export interface ShareOptions {
   readonly bar?: string | undefined;
@@ -53,7 +53,7 @@ export async function share(
 ): Promise<ExitCode> {
   const bar = parseBar(options.bar);
   const range = options.range === undefined ? undefined : parseRange(options.range);
-  const backend = parseBackend(options);
+  const backend = backendOf(options);
   const seconds = parseHold(options.hold) ?? (backend === "mock" ? 0 : undefined);
   const teller = new Teller(io, options.json === true);
   const signals = new SignalWatch();
@@ -155,13 +155,8 @@ function parseBar(text: string | undefined): number {
   });
 }
 
-function parseBackend({ backend = "native", file }: ShareOptions): BackendName {
-  const name = backends.find((known) => known === backend);
-  if (name === undefined) {
-    throw new DmaBufError("EINVAL", "--backend", `no backend "${backend}"`, {
-      hint: `use one of ${backends.join(", ")}`,
-    });
-  }
+function backendOf({ backend, file }: ShareOptions): BackendName {
+  const name = parseBackend(backend, "native");
   if (name === "native" && file !== undefined) {
     throw new DmaBufError("EINVAL", "--file", "a capture cannot be shared from", {
       hint: "--backend mock rehearses it",

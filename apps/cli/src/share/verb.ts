@@ -1,5 +1,5 @@
+import { backends, cpuKinds } from "../kinds.js";
 import type { Verb } from "../verb.js";
-import { backends } from "./world.js";
 
 export const shareVerb: Verb = {
   name: "share",
@@ -50,7 +50,8 @@ export const shareVerb: Verb = {
     },
     {
       flags: "--cpu <kind>",
-      description: "CPU where the capture does not say: amd-zen, intel, amd-pre-zen, other",
+      description: `CPU where the capture does not say: ${cpuKinds.join(", ")}`,
+      completes: cpuKinds,
     },
     {
       flags: "--json",

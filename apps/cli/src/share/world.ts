@@ -1,7 +1,7 @@
-import type { BarExporter, IommuBackend, PciFunction } from "@peerbar/core";
+import { type BarExporter, DmaBufError, type IommuBackend, type PciFunction } from "@peerbar/core";
 import type { Subject } from "@peerbar/words";
+import { backends } from "../kinds.js";
 
-export const backends = ["native", "mock"] as const;
 export type BackendName = (typeof backends)[number];
 
 /** A machine on which BARs are shared, real or simulated. Whoever made it closes it: that ends everything opened on it. */
@@ -19,4 +19,13 @@ export interface ShareWorld {
   close(): Promise<void>;
   /** After {@link close}: what is still open or bound, as sentences. */
   leftovers(): readonly string[];
+}
+
+/** @throws DmaBufError EINVAL where there is no such backend. */
+export function parseBackend(text: string | undefined, usual: BackendName): BackendName {
+  const name = backends.find((known) => known === (text ?? usual));
+  if (name !== undefined) return name;
+  throw new DmaBufError("EINVAL", "--backend", `no backend "${text ?? ""}"`, {
+    hint: `use one of ${backends.join(", ")}`,
+  });
 }
