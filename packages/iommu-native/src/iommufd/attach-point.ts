@@ -1,10 +1,10 @@
 import { DmaBufError, type DmaDevice } from "@peerbar/core";
-import type { IommufdFile } from "./iommufd-file.js";
+import type { IommufdCalls } from "./iommufd-file.js";
 
 /** How a device of the kernel joins the page tables of an iommufd. */
 export interface AttachPoint {
   /** The iommufd that the device is bound to: its address spaces alone can have it. */
-  readonly file: IommufdFile;
+  readonly file: IommufdCalls;
   /** Object id of the device there. */
   readonly id: number;
   /** @param pt - id of an address space or page table. @returns id of the page table in use. */
@@ -20,7 +20,7 @@ export function setAttachPoint(device: DmaDevice, point: () => AttachPoint): voi
 }
 
 /** @throws DmaBufError ENODEV for a device that is not the kernel's; EINVAL for one of another iommufd. */
-export function attachPointOf(device: DmaDevice, file: IommufdFile, syscall: string): AttachPoint {
+export function attachPointOf(device: DmaDevice, file: IommufdCalls, syscall: string): AttachPoint {
   const point = points.get(device)?.();
   if (point === undefined) {
     throw new DmaBufError("ENODEV", syscall, `${device.name} is no device of this kernel`, {

@@ -31,6 +31,12 @@ export interface IovaSpace {
   readonly alignment: bigint;
 }
 
+/** What address spaces ask of an iommufd. */
+export type IommufdCalls = Pick<
+  IommufdFile,
+  "allocIoas" | "allocHwpt" | "allow" | "copy" | "destroy" | "iovaSpace" | "mapFile" | "unmap"
+>;
+
 /** One open /dev/iommu: its ioctls, one method each, with the kernel's errno and the rule behind it. */
 export class IommufdFile {
   readonly #fd: number;

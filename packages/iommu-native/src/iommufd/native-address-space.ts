@@ -18,7 +18,7 @@ import { isKernelRevoked } from "../buffers/kernel-revoked.js";
 import { explained } from "../explain.js";
 import { type AttachPoint, attachPointOf } from "./attach-point.js";
 import { domainCauses } from "./causes.js";
-import type { IommufdFile } from "./iommufd-file.js";
+import type { IommufdCalls } from "./iommufd-file.js";
 import { Tombstones } from "./tombstones.js";
 
 const EVERYTHING = (1n << 64n) - 1n;
@@ -43,7 +43,7 @@ class NativeDomain implements IommuDomain {
 /** An IOAS of the running kernel. Every answer is the kernel's; what is kept here is who is attached, and what is mapped. */
 export class NativeAddressSpace implements AddressSpace {
   readonly id: number;
-  readonly #file: IommufdFile;
+  readonly #file: IommufdCalls;
   readonly #onDispose: (space: NativeAddressSpace) => void;
   readonly #domains = new Map<number, NativeDomain>();
   readonly #live = new Map<bigint, NativeMapping>();
@@ -51,7 +51,7 @@ export class NativeAddressSpace implements AddressSpace {
   #open = true;
 
   /** @internal Made by `NativeIommu`. */
-  constructor(file: IommufdFile, onDispose: (space: NativeAddressSpace) => void) {
+  constructor(file: IommufdCalls, onDispose: (space: NativeAddressSpace) => void) {
     this.#file = file;
     this.#onDispose = onDispose;
     this.id = file.allocIoas();
