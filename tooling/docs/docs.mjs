@@ -5,7 +5,7 @@
 // --check  writes nothing: every public symbol must be documented, and every link must lead somewhere.
 import { relative } from "node:path";
 import { parseArgs } from "node:util";
-import { Application, ReflectionKind } from "typedoc";
+import { Application, Comment, ReflectionKind } from "typedoc";
 import { root } from "../scripts/lib.mjs";
 import { publicPackages } from "../scripts/packages.mjs";
 import { entries } from "./entries.mjs";
@@ -44,6 +44,14 @@ for (const module of project.getReflectionsByKind(ReflectionKind.Module)) {
   const file = module.sources?.[0]?.fullFileName ?? "";
   const entry = found.find(({ source }) => source === file);
   if (entry !== undefined) module.name = entry.name;
+}
+// `using` ends an object as its close does: said once here instead of at every class.
+for (const method of project.getReflectionsByKind(ReflectionKind.CallSignature)) {
+  if (/^\[(?:async)?[dD]ispose\]$/.test(method.name) && !method.hasComment()) {
+    method.comment = new Comment([
+      { kind: "text", text: "Ends it at the end of a `using` block." },
+    ]);
+  }
 }
 app.validate(project);
 if (app.logger.hasErrors() || app.logger.hasWarnings()) {

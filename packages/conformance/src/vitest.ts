@@ -1,11 +1,13 @@
 /**
  * The suites as tests of vitest, jest or `node:test`. The runner's functions are passed in, so that nothing of a runner is needed here:
  *
+ * <!-- part -->
  * ```ts
  * import { describe, it } from "vitest";
- * import { conformanceTests } from "@peerbar/conformance/vitest";
+ * import { importerCases } from "@peerbar/conformance";
+ * import { registerSuite } from "@peerbar/conformance/vitest";
  *
- * conformanceTests({ describe, it }, subject);
+ * registerSuite({ describe, it }, importerCases, subject);
  * ```
  */
 

@@ -57,10 +57,14 @@ export interface DirtyPages {
  *
  * @example
  * ```ts
- * const machine = Machine.from(topology, { iommu });
- * const nic = machine.function("0000:19:00.0");
+ * import { generateServer } from "@peerbar/p2pdma";
+ * import { Machine } from "@peerbar/pcie-sim";
+ *
+ * const machine = Machine.from(generateServer());
+ * const nic = machine.function("0000:1d:00.0");
  * const gpu = machine.function("0000:1b:00.0");
- * const done = await nic.engine.write(gpu.bar(2).busStart, bytes);
+ * const done = await nic.engine.write(gpu.bar(2).busStart, Uint8Array.of(1));
+ * console.log(done.status, gpu.bar(2).peek(0, 1)); // => ok Uint8Array(1) [ 1 ]
  * ```
  */
 export class Machine {

@@ -25,3 +25,8 @@ export function programs(markdown) {
 export function installLine(markdown) {
   return /^npm install .*$/m.exec(markdown)?.[0];
 }
+
+/** The docstrings of a TypeScript source as markdown, every other line blank, so that lines keep their numbers. */
+export function docstrings(source) {
+  return source.replace(/^(?:\s*\* ?(.*)|.*)$/gm, (_, text) => text ?? "");
+}

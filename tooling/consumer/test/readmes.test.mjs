@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import { format } from "node:util";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { publicPackages } from "../../scripts/packages.mjs";
-import { installLine, programs } from "../src/readme.mjs";
+import { docstrings, installLine, programs } from "../src/readme.mjs";
 
 // Below this folder, so that the programs find the packages, read from sources.
 const place = new URL("../.programs/", import.meta.url);
@@ -31,23 +32,48 @@ describe.each(libraries.map(({ folder, manifest }) => [manifest.name, folder]))(
       expect(readme).toMatch(/^## Errors$/m);
     });
 
+    const inDocstrings = sourcesOf(folder).flatMap((file) =>
+      programs(docstrings(readFileSync(file, "utf8"))).map((program) => [
+        `${relative(folder, file)}:${program.line}`,
+        program,
+      ]),
+    );
+
+    test.runIf(inDocstrings.length > 0).each(inDocstrings)(
+      "the example at %s runs",
+      async (where, program) => {
+        await runs(`${name}-${where}`, program);
+      },
+    );
+
     test.each(found.map((program) => [program.line, program]))(
       "the program at line %i runs, and prints what it says",
-      async (line, { code, prints }) => {
-        const file = new URL(`${name.replace("/", "-")}-${line}.ts`, place);
-        writeFileSync(file, code);
-        const lines = [];
-        const log = vi.spyOn(console, "log").mockImplementation((...values) => {
-          lines.push(format(...values));
-        });
-        try {
-          await import(/* @vite-ignore */ file.href);
-        } finally {
-          log.mockRestore();
-        }
-        // A program that says nothing of what it prints has only to run.
-        if (prints.length > 0) expect(lines).toEqual(prints);
+      async (line, program) => {
+        await runs(`${name}-README:${line}`, program);
       },
     );
   },
 );
+
+/** Runs a program from below this folder, and compares what it prints with what it says. */
+async function runs(name, { code, prints }) {
+  const file = new URL(`${name.replace(/[^\w@-]+/g, "-")}.ts`, place);
+  writeFileSync(file, code);
+  const lines = [];
+  const log = vi.spyOn(console, "log").mockImplementation((...values) => {
+    lines.push(format(...values));
+  });
+  try {
+    await import(/* @vite-ignore */ file.href);
+  } finally {
+    log.mockRestore();
+  }
+  // A program that says nothing of what it prints has only to run.
+  if (prints.length > 0) expect(lines).toEqual(prints);
+}
+
+function sourcesOf(folder) {
+  return readdirSync(join(folder, "src"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .map((entry) => join(entry.parentPath, entry.name));
+}
