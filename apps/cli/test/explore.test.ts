@@ -71,6 +71,31 @@ describe("what is found", () => {
   });
 });
 
+describe("peerbar's own exporter and importers", () => {
+  test("are right in every order of a close", async () => {
+    const { code, parsed } = await json("--only", "close");
+    expect(code).toBe(0);
+    expect(parsed.explorations.map(({ scenario, verdict }) => [scenario, verdict])).toEqual([
+      ["close, rdma and iommufd", "exhausted"],
+      ["close and rdma page faults", "exhausted"],
+    ]);
+    expect(parsed.explorations[0]?.interleavings).toBeGreaterThan(100);
+  }, 120_000);
+
+  test.each(["reset", "memory off and on"])(
+    "are right in every order of a %s with one preemption",
+    async (trigger) => {
+      const { code, parsed } = await json("--only", trigger, "--bound", "1");
+      expect(code).toBe(0);
+      expect(parsed.explorations.map(({ verdict }) => verdict)).toEqual([
+        "proven-to-bound",
+        "proven-to-bound",
+      ]);
+    },
+    120_000,
+  );
+});
+
 test("shards merge into the whole, in any order; a missing one proves nothing", async () => {
   const whole = await json(updates, "--only", "under a lock");
   const paths: string[] = [];

@@ -18,25 +18,47 @@ export async function explore(
   options: OptionValues,
   files: readonly string[],
 ): Promise<ExitCode> {
-  const [file = ""] = files;
   const results =
     options.merge === true ? await mergeFiles(files) : await exploreFile(options, files);
   if (options.json === true) {
-    const source = { name: files.join(" "), format: options.merge === true ? "json" : "module" };
+    const source = {
+      name: files.join(" ") || "shipped",
+      format: options.merge === true ? "json" : "module",
+    };
     io.out(`${JSON.stringify({ schemaVersion: 1, source, ...results }, plain, 2)}\n`);
   } else {
-    io.out(results.explorations.map((one) => explorationText(one, file)).join("\n"));
-    for (const one of results.replays) io.out(replayText(one));
+    io.out(results.explorations.map((one) => explorationText(one, files)).join("\n"));
+    if (options.replay !== undefined) {
+      for (const one of results.replays) io.out(replayText(one));
+    }
   }
+  const report = text(options.report);
+  if (report !== undefined) await writeReport(io, report, results, options.json === true);
   const found =
     results.explorations.some(({ failures }) => failures.length > 0) ||
     results.replays.some(({ failure }) => failure !== undefined);
   return found ? exit.no : exit.ok;
 }
 
+/** The page of the order that was replayed, or of the first failure. */
+async function writeReport(
+  io: Io,
+  report: string,
+  { replays: [first] }: Results,
+  json: boolean,
+): Promise<void> {
+  if (first === undefined) {
+    io.err("peerbar: explore: no --report is written: no failure was found, and none replayed\n");
+    return;
+  }
+  const { writeReplay } = await import("../report/replay.js");
+  const written = await writeReplay(report, first);
+  if (!json) io.out(`report: ${written.page}\ntrace:  ${written.trace}\n`);
+}
+
 async function exploreFile(options: OptionValues, files: readonly string[]): Promise<Results> {
   const [file, second] = files;
-  if (file === undefined || second !== undefined) throw invalid("one module is explored at a time");
+  if (second !== undefined) throw invalid("one module is explored at a time");
   const request = requestOf(options, file);
   const hang = wholeNumber(options, "hang") ?? 30;
   const stop = new AbortController();
@@ -62,7 +84,7 @@ async function exploreFile(options: OptionValues, files: readonly string[]): Pro
   }
 }
 
-function requestOf(options: OptionValues, file: string): Request {
+function requestOf(options: OptionValues, file: string | undefined): Request {
   const strategy = strategies.find((name) => name === (options.strategy ?? "exhaustive"));
   if (strategy === undefined) {
     throw invalid(`no strategy "${String(options.strategy)}"`, strategies.join(", "));
@@ -75,6 +97,7 @@ function requestOf(options: OptionValues, file: string): Request {
     file,
     only: text(options.only),
     replay: text(options.replay),
+    report: options.report !== undefined,
     options: {
       strategy,
       bound,

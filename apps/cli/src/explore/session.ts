@@ -14,9 +14,12 @@ import { DmaBufError } from "@peerbar/core";
 
 /** What a session is asked to do. Can be sent to a thread. */
 export interface Request {
-  readonly file: string;
+  /** A module; the shipped scenarios where absent. */
+  readonly file: string | undefined;
   readonly only: string | undefined;
   readonly replay: string | undefined;
+  /** Runs the first failure once more, for its page. */
+  readonly report: boolean;
   readonly options: Omit<ExploreOptions, "onProgress" | "signal">;
 }
 
@@ -56,6 +59,10 @@ export async function runSession(
       };
       const result = await explore(one, { ...request.options, onProgress, signal });
       explorations.push({ ...result, seconds: (performance.now() - began) / 1000 });
+      const [failure] = result.failures;
+      if (request.report && failure !== undefined && replays.length === 0) {
+        replays.push({ scenario: one.name, ...(await replay(one, failure.schedule)) });
+      }
     } catch (error) {
       throw asInput(error, one.name);
     }
@@ -77,24 +84,16 @@ async function scenariosOf({
   only,
   replay: schedule,
 }: Request): Promise<readonly Scenario[]> {
-  let exported: Record<string, unknown>;
-  try {
-    exported = (await import(pathToFileURL(resolve(file)).href)) as Record<string, unknown>;
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new DmaBufError("EINVAL", "explore", `${file} cannot be loaded: ${reason}`, {
-      hint: "name a JavaScript module that Node can import",
-      cause,
-    });
-  }
+  const exported = file === undefined ? await import("./scenarios/index.js") : await load(file);
+  const where = file ?? "peerbar";
   const all = Object.values(exported)
-    .flatMap((value): unknown[] => (Array.isArray(value) ? value : [value]))
+    .flatMap((value: unknown): unknown[] => (Array.isArray(value) ? value : [value]))
     .filter(isScenario);
   const scenarios = all.filter(({ name }) => only === undefined || name.includes(only));
   const names = all.map(({ name }) => `"${name}"`).join(", ");
   if (scenarios.length === 0) {
     const why = all.length === 0 ? "exports no scenario" : `has no scenario like "${only ?? ""}"`;
-    throw new DmaBufError("EINVAL", "explore", `${file} ${why}`, {
+    throw new DmaBufError("EINVAL", "explore", `${where} ${why}`, {
       hint:
         all.length === 0
           ? "export what scenario(name, build) returns: see docs/explorer.md"
@@ -107,6 +106,18 @@ async function scenariosOf({
     });
   }
   return scenarios;
+}
+
+async function load(file: string): Promise<object> {
+  try {
+    return (await import(pathToFileURL(resolve(file)).href)) as object;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new DmaBufError("EINVAL", "explore", `${file} cannot be loaded: ${reason}`, {
+      hint: "name a JavaScript module that Node can import",
+      cause,
+    });
+  }
 }
 
 function isScenario(value: unknown): value is Scenario {

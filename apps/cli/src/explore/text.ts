@@ -2,7 +2,7 @@ import type { Failure, Replay, Verdict } from "@peerbar/conformance/explore";
 import type { Timed } from "./session.js";
 
 /** One scenario's result, for people. */
-export function explorationText(one: Timed, file: string): string {
+export function explorationText(one: Timed, files: readonly string[]): string {
   const { shards, countsExact } = one;
   const about = countsExact ? "" : "at most ";
   const rate = one.seconds > 0 ? Math.round(one.interleavings / one.seconds) : 0;
@@ -19,7 +19,7 @@ export function explorationText(one: Timed, file: string): string {
   if (one.lockOrder.length > 0) {
     lines.push(`  lock order: ${one.lockOrder.map((edge) => edge.join(" > ")).join(", ")}`);
   }
-  const again = `peerbar explore ${file} --only '${one.scenario}' --replay`;
+  const again = ["peerbar explore", ...files, `--only '${one.scenario}' --replay`].join(" ");
   for (const failure of one.failures) lines.push("", ...failureLines(failure, again));
   return `${lines.join("\n")}\n`;
 }

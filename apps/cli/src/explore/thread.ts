@@ -37,7 +37,7 @@ export async function runInThread(
   const thread = new Worker(script, { workerData: request });
   try {
     return await new Promise<Results>((resolve, reject) => {
-      let scenario = request.file;
+      let scenario = request.file ?? "explore";
       const hung = (): void => {
         reject(hangs(scenario, hangSeconds));
       };

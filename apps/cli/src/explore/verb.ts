@@ -12,8 +12,9 @@ export const exploreVerb: Verb = {
   ],
   arguments: [
     {
-      name: "<file...>",
-      description: "a JavaScript module; with --merge the JSON results of shards",
+      name: "[file...]",
+      description:
+        "a JavaScript module; peerbar's own scenarios where absent; with --merge the results of shards",
       completes: "file",
     },
   ],
@@ -44,9 +45,15 @@ export const exploreVerb: Verb = {
       flags: "--hang <seconds>",
       description: "gives up on a step that takes longer; 30 where absent",
     },
+    {
+      flags: "--report <file>",
+      description: "a page of the replayed order, or of the first failure, and a Perfetto trace",
+      completes: "file",
+    },
     { flags: "--json", description: "one JSON object instead of text" },
   ],
   examples: [
+    ["explore", "peerbar's own exporter and importers against reset, close and memory off"],
     ["explore ./reset-race.js", "every order"],
     ["explore ./reset-race.js --bound 2", "every order with two preemptions at most"],
     ["explore ./reset-race.js --shard 0/4 --json > 0.json", "a quarter, for a CI matrix"],
