@@ -166,7 +166,7 @@ const refusals: readonly Row[] = [
   ],
   [
     "pin below 0",
-    ({ access }) => access.pinPages(iova(-PAGE as bigint), PAGE, { write: false }),
+    ({ access }) => access.pinPages(iova(-PAGE), PAGE, { write: false }),
     "EOVERFLOW iommufd.access.pinPages -",
   ],
   [

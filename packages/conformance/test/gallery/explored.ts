@@ -102,7 +102,7 @@ async function reset(
 }
 
 /** What the importer does with the buffer, all of it right. */
-export type Scene =
+type Scene =
   /** Writes with the reservation held, leaves. */
   | "writes-locked"
   /** Writes without the lock; the exporter gets a BOOKKEEP fence for it. */
