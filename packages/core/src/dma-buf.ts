@@ -341,7 +341,7 @@ export class DmaBuf implements Disposable {
   }
 
   /**
-   * Which of `events` ({@link POLLIN}, {@link POLLOUT}) are ready now. What is not is armed: the buffer then lives until a fence
+   * Which of `events` (`POLLIN`, `POLLOUT`) are ready now. What is not is armed: the buffer then lives until a fence
    * signals, whoever closes it (dma-buf R48).
    */
   poll(events: number): number {
