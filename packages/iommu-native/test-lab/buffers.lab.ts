@@ -40,12 +40,18 @@ describe("buffers of ordinary memory", () => {
     const info = readFileSync(`/proc/self/fdinfo/${String(buffer.fd)}`, "utf8");
     expect(info).toMatch(/^name:\s+lab buffer$/m);
     expect(readlinkSync(`/proc/self/fd/${String(buffer.fd)}`)).toContain("lab buffer");
-    expect(await answer(() => buffer.setName("x".repeat(32)))).toMatch(/^EINVAL/);
+    expect(
+      await answer(() => {
+        buffer.setName("x".repeat(32));
+      }),
+    ).toMatch(/^EINVAL/);
     expect(buffer.name).toBe("lab buffer");
 
     const write = buffer.mmap({ offset: 0n, length: 0x4000n });
     const read = buffer.mmap({ offset: 0x1000n, length: 0x1000n });
-    await buffer.withCpuAccess("to-device", () => write.bytes.set([1, 2, 3], 0x1000));
+    await buffer.withCpuAccess("to-device", () => {
+      write.bytes.set([1, 2, 3], 0x1000);
+    });
     await buffer.withCpuAccess("from-device", () => {
       expect([...read.bytes.subarray(0, 4)]).toEqual([1, 2, 3, 0]);
     });
@@ -164,7 +170,11 @@ describe("group and container, for kernels without iommufd", () => {
         expect([...new Uint8Array(window.buffer.slice(0)).subarray(0, 2)].some(Boolean)).toBe(
           false,
         );
-        expect(await answer(() => gpu.readBar(2, 0n, new Uint8Array(4)))).toMatch(/^EIO/);
+        expect(
+          await answer(() => {
+            gpu.readBar(2, 0n, new Uint8Array(4));
+          }),
+        ).toMatch(/^EIO/);
         expect(await answer(() => host.iommu.allocAddressSpace())).toMatch(/^EOPNOTSUPP/);
         const nic = host.function(first(devices.edu, "edu"));
         expect(host.iommu.accepts).toEqual([]);

@@ -51,7 +51,9 @@ function ended(child: ChildProcess): Promise<string> {
     return Promise.resolve(String(child.signalCode ?? child.exitCode));
   }
   return new Promise((resolve) => {
-    child.once("exit", (code, signal) => resolve(String(signal ?? code)));
+    child.once("exit", (code, signal) => {
+      resolve(String(signal ?? code));
+    });
   });
 }
 
