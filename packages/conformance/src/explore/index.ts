@@ -2,6 +2,8 @@ export type { Exploration, ExploreOptions, Progress, StrategyName, Verdict } fro
 export { explore, strategies } from "./explore.js";
 export type { Failure, FailureKind } from "./failure.js";
 export { ScenarioError } from "./failure.js";
+export type { Measured } from "./measure.js";
+export { exporterAndTwoImporters, measureExplorer } from "./measure.js";
 export { merge } from "./merge.js";
 export type { Replay } from "./replayed.js";
 export { replay } from "./replayed.js";
