@@ -58,10 +58,12 @@ export async function runFiles(root, files) {
   const started = await startTests([...loads.keys()], runner);
   countSkipped(started, counts);
   for (const file of started) {
-    if (file.tasks.length === 0 && !file.result?.errors?.length) {
-      counts.fail += 1;
-      print(`FAIL ${file.name}: no test in it`);
-    }
+    if (file.tasks.length > 0) continue;
+    // A file that could not be loaded has no tests either: it must not pass for one that had nothing to say.
+    counts.fail += 1;
+    const errors = file.result?.errors ?? [];
+    print(`FAIL ${file.name}: ${errors.length > 0 ? "it could not be loaded" : "no test in it"}`);
+    for (const error of errors) print(indent(describe(error)));
   }
   print(`tests: ${counts.pass} passed, ${counts.fail} failed, ${counts.skip} skipped`);
   return counts.fail > 0 || counts.pass === 0 ? 1 : 0;
