@@ -1,11 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { build } from "esbuild";
+import type * as Esbuild from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NativeHost } from "../src/index.js";
 import { driverOf, first, labDevices, nothingOpen } from "./machine.js";
+
+/** From where it is installed: the lab puts the rest into one file. */
+const { build } = createRequire(import.meta.url)("esbuild") as typeof Esbuild;
 
 const address = first(labDevices().memory, "ivshmem");
 const folder = mkdtempSync(join(tmpdir(), "peerbar-hold-"));
