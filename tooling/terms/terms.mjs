@@ -1,5 +1,5 @@
 /** How the field spells its words, in prose. Code spans, code blocks, links and quoted output are not prose. */
-export const terms = [
+const terms = [
   { wrong: /\bdma ?bufs?\b|\bDMA-BUFs?\b|\bDmaBufs?\b/, right: "dma-buf" },
   // In comments small letters are names of parameters.
   { wrong: /\biovas?\b|\bIova\b/, right: "IOVA", inComments: /\bIova\b/ },
