@@ -57,13 +57,12 @@ export interface Struct<F extends readonly FieldSpec[] = readonly FieldSpec[]> {
 }
 
 const widths: Record<ScalarKind, number> = { u8: 1, u16: 2, u32: 4, s32: 4, u64: 8, s64: 8 };
-const limits: Record<ScalarKind, readonly [bigint, bigint]> = {
-  u8: [0n, 0xffn],
-  u16: [0n, 0xffffn],
-  u32: [0n, 0xffff_ffffn],
-  s32: [-0x8000_0000n, 0x7fff_ffffn],
-  u64: [0n, 0xffff_ffff_ffff_ffffn],
-  s64: [-0x8000_0000_0000_0000n, 0x7fff_ffff_ffff_ffffn],
+/** Lowest and highest value of the kinds that are numbers. */
+const limits: Record<Exclude<ScalarKind, "u64" | "s64">, readonly [number, number]> = {
+  u8: [0, 0xff],
+  u16: [0, 0xffff],
+  u32: [0, 0xffff_ffff],
+  s32: [-0x8000_0000, 0x7fff_ffff],
 };
 
 /** Declares a struct as data. Offsets follow C's alignment rules unless a field says where it lies; `size` is sizeof where a union decides. */
@@ -83,7 +82,11 @@ export function struct<const F extends readonly FieldSpec[]>(
       requireBytes(name, into, total);
       const view = viewOf(into);
       const given: Record<string, unknown> = values;
-      for (const field of fields) put(name, view, field, given[field.name]);
+      into.fill(0, 0, total);
+      for (const field of fields) {
+        const value = given[field.name];
+        if (value !== undefined) put(name, view, field, value);
+      }
       // iommufd refuses a size with anything but zeros behind the struct; vfio's argsz counts the payload.
       if (first === "size" && given.size === undefined) view.setUint32(0, total, true);
       if (first === "argsz" && given.argsz === undefined) view.setUint32(0, into.byteLength, true);
@@ -123,57 +126,69 @@ function requireBytes(name: string, bytes: Uint8Array, size: number): void {
     throw new DmaBufError("EINVAL", name, `${bytes.byteLength} bytes, the struct has ${size}`);
 }
 
+/** The hot path of every ioctl: numbers stay numbers, and only what is a bigint already is written as one. */
 function put(struct: string, view: DataView, field: StructField, value: unknown): void {
-  if (typeof field.kind !== "string") {
+  const { kind, offset } = field;
+  if (typeof kind !== "string") {
     putBytes(struct, view, field, value);
     return;
   }
-  const number = value === undefined ? 0n : integer(struct, field, value);
-  const [low, high] = limits[field.kind];
-  if (number < low || number > high)
-    throw new DmaBufError(
-      "EINVAL",
-      struct,
-      `${field.name}: ${number} (${hex(number < 0n ? -number : number)}) does not fit ${field.kind}`,
-    );
-  writers[field.kind](view, field.offset, number);
+  if (kind === "u64" || kind === "s64") {
+    putWide(struct, view, field, kind, value);
+    return;
+  }
+  const [low, high] = limits[kind];
+  const number = typeof value === "bigint" ? Number(value) : value;
+  if (typeof number !== "number" || !Number.isInteger(number) || number < low || number > high)
+    throw misfit(struct, field, value);
+  if (kind === "u32") view.setUint32(offset, number, true);
+  else if (kind === "s32") view.setInt32(offset, number, true);
+  else if (kind === "u16") view.setUint16(offset, number, true);
+  else view.setUint8(offset, number);
 }
 
-function integer(struct: string, field: StructField, value: unknown): bigint {
-  if (typeof value === "bigint") return value;
-  if (typeof value === "number" && Number.isSafeInteger(value)) return BigInt(value);
-  throw new DmaBufError("EINVAL", struct, `${field.name}: ${String(value)} is not an integer`);
+function putWide(
+  struct: string,
+  view: DataView,
+  field: StructField,
+  kind: "u64" | "s64",
+  value: unknown,
+): void {
+  const { offset } = field;
+  if (typeof value === "number" && Number.isSafeInteger(value)) {
+    if (value < 0 && kind === "u64") throw misfit(struct, field, value);
+    view.setUint32(offset, value >>> 0, true);
+    view.setInt32(offset + 4, Math.floor(value / 0x1_0000_0000), true);
+    return;
+  }
+  if (typeof value !== "bigint") throw misfit(struct, field, value);
+  if (kind === "u64") {
+    if (BigInt.asUintN(64, value) !== value) throw misfit(struct, field, value);
+    view.setBigUint64(offset, value, true);
+  } else {
+    if (BigInt.asIntN(64, value) !== value) throw misfit(struct, field, value);
+    view.setBigInt64(offset, value, true);
+  }
+}
+
+function misfit(struct: string, { name, kind }: StructField, value: unknown): DmaBufError {
+  const wanted = typeof kind === "string" ? kind : `at most ${kind[1]} bytes`;
+  return new DmaBufError("EINVAL", struct, `${name}: ${shown(value)} does not fit ${wanted}`);
+}
+
+function shown(value: unknown): string {
+  if (typeof value === "bigint" && value >= 0n) return `${value} (${hex(value)})`;
+  if (typeof value === "number" || typeof value === "bigint") return String(value);
+  return value instanceof Uint8Array
+    ? `${value.byteLength} bytes`
+    : `a value of type ${typeof value}`;
 }
 
 function putBytes(struct: string, view: DataView, field: StructField, value: unknown): void {
-  const target = new Uint8Array(view.buffer, view.byteOffset + field.offset, field.size);
-  target.fill(0);
-  if (value === undefined) return;
   if (!(value instanceof Uint8Array) || value.byteLength > field.size)
-    throw new DmaBufError("EINVAL", struct, `${field.name}: at most ${field.size} bytes`);
-  target.set(value);
+    throw misfit(struct, field, value);
+  new Uint8Array(view.buffer, view.byteOffset + field.offset, field.size).set(value);
 }
-
-const writers: Record<ScalarKind, (view: DataView, offset: number, value: bigint) => void> = {
-  u8: (view, offset, value) => {
-    view.setUint8(offset, Number(value));
-  },
-  u16: (view, offset, value) => {
-    view.setUint16(offset, Number(value), true);
-  },
-  u32: (view, offset, value) => {
-    view.setUint32(offset, Number(value), true);
-  },
-  s32: (view, offset, value) => {
-    view.setInt32(offset, Number(value), true);
-  },
-  u64: (view, offset, value) => {
-    view.setBigUint64(offset, value, true);
-  },
-  s64: (view, offset, value) => {
-    view.setBigInt64(offset, value, true);
-  },
-};
 
 function get(view: DataView, { kind, offset, size }: StructField): number | bigint | Uint8Array {
   if (typeof kind !== "string")

@@ -79,6 +79,21 @@ describe("struct", () => {
     expect(() => one.encode({ f: high + 1n })).toThrow(/f: /);
   });
 
+  test("wide fields take numbers too, exact up to 2^53", () => {
+    const wide = struct("s", [
+      ["u", "u64"],
+      ["s", "s64"],
+    ]);
+    const numbers = fc.integer({ min: Number.MIN_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER });
+    fc.assert(
+      fc.property(numbers, (number) => {
+        const bytes = wide.encode({ u: Math.abs(number), s: number } as never);
+        expect(wide.decode(bytes)).toEqual({ u: BigInt(Math.abs(number)), s: BigInt(number) });
+      }),
+    );
+    expect(codeOf(() => wide.encode({ u: -1 } as never))).toBe("EINVAL");
+  });
+
   test("byte arrays: shorter ones are filled with zeros, longer ones are refused", () => {
     const named = struct("s", [["name", ["u8", 4]]]);
     const bytes = new Uint8Array(4).fill(9);
