@@ -8,6 +8,8 @@ export interface LabDevices {
   readonly memory: readonly string[];
   /** The DMA engine. */
   readonly edu: readonly string[];
+  /** Controllers with memory of their own in BAR 2, bound to a driver. */
+  readonly nvme: readonly string[];
 }
 
 const DEVICES = "/sys/bus/pci/devices";
@@ -25,7 +27,11 @@ export function labDevices(): LabDevices {
           readFileSync(`${DEVICES}/${address}/vendor`, "utf8").trim() === vendor &&
           readFileSync(`${DEVICES}/${address}/device`, "utf8").trim() === device,
       );
-  return { memory: of("0x1af4", "0x1110"), edu: of("0x1234", "0x11e8") };
+  return {
+    memory: of("0x1af4", "0x1110"),
+    edu: of("0x1234", "0x11e8"),
+    nvme: of("0x1b36", "0x0010"),
+  };
 }
 
 /** First of a list, for machines that must have it. */

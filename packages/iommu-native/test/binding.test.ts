@@ -1,9 +1,13 @@
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { giveBack, recover, take } from "../src/sysfs/binding.js";
 import { Journal } from "../src/sysfs/journal.js";
 import { FakeKernel } from "./fixtures/fake-kernel.js";
+
+afterEach(() => {
+  FakeKernel.removeAll();
+});
 
 const GPU = "0000:3b:00.0";
 const NIC = "0000:5e:00.0";
@@ -49,6 +53,14 @@ describe("taking a device and giving it back", () => {
     giveBack(kernel, journal, NIC);
     expect(kernel.overrideOf(NIC)).toBe("mlx5_core");
     expect(kernel.driverOf(NIC)).toBe("mlx5_core");
+  });
+
+  it("gives a driver back whose device had an override for another one", () => {
+    const { kernel, journal } = machine({ address: NIC, driver: "mlx5_core", override: "other" });
+    take(kernel, journal, NIC);
+    giveBack(kernel, journal, NIC);
+    expect(kernel.driverOf(NIC)).toBe("mlx5_core");
+    expect(kernel.overrideOf(NIC)).toBe("other");
   });
 
   it("leaves a device without a driver without one", () => {

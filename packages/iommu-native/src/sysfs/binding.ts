@@ -109,14 +109,20 @@ function putBack(files: KernelFiles, journal: Journal, entry: JournalEntry): Rec
 
 function restore(files: KernelFiles, entry: JournalEntry): void {
   const fn = new PciSysfs(files, entry.address);
+  const { driver } = fn;
+  if (driver !== (entry.driver ?? undefined)) {
+    if (driver !== undefined) files.write(`${DRIVERS}/${driver}/unbind`, fn.address);
+    if (entry.driver !== null) bind(files, fn, entry.driver);
+  }
   // A newline alone clears it; an empty write never reaches the kernel.
   fn.setAttribute("driver_override", entry.override ?? "\n");
-  const { driver } = fn;
-  if (driver === (entry.driver ?? undefined)) return;
-  if (driver !== undefined) files.write(`${DRIVERS}/${driver}/unbind`, fn.address);
-  if (entry.driver === null) return;
-  files.write(`${DRIVERS}/${entry.driver}/bind`, fn.address);
-  assertBound(fn, entry.driver);
+}
+
+/** An override for another driver would be in the way, even one that was set after this one was bound. */
+function bind(files: KernelFiles, fn: PciSysfs, driver: string): void {
+  fn.setAttribute("driver_override", driver);
+  files.write(`${DRIVERS}/${driver}/bind`, fn.address);
+  assertBound(fn, driver);
 }
 
 /** Undoes a binding that failed halfway and throws its error, with what could not be undone. */
