@@ -40,6 +40,8 @@ export default defineConfig(
     "**/test/fixtures/generated/**",
     // Checked as the projects that are made of them (tooling/consumer), and as the sources that they are copies of.
     "apps/cli/templates/**",
+    // Compiled, strictly, in the folders that it is copied to.
+    "tooling/consumer/project/**",
   ]),
   {
     files: ["**/*.ts", "**/*.tsx"],
