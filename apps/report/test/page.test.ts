@@ -228,6 +228,40 @@ describe("the timeline", () => {
   });
 });
 
+test("what is revoked is not shown as mapped: iommufd areas and RDMA regions follow their buffer", () => {
+  const buffer = "bar #1";
+  const { lanes, spans } = lanesOf([
+    { type: "iommufd-map", buffer, ioas: 1, iova: "0x1000", length: "0x1000" },
+    { type: "iommufd-map", buffer: "other", ioas: 1, iova: "0x9000", length: "0x1000" },
+    {
+      type: "rdma-reg-mr",
+      device: "n",
+      buffer,
+      key: 7,
+      mode: "dynamic",
+      iova: "0x0",
+      length: "0x1",
+    },
+    { type: "iommufd-revoke", buffer, areas: 1 },
+    { type: "rdma-mr-zapped", device: "n", key: 7 },
+    { type: "rdma-page-fault", device: "n", key: 7, pageSize: "0x1000" },
+    { type: "iommufd-unmap", ioas: 1, iova: "0x1000", length: "0x1000" },
+    { type: "rdma-dereg-mr", device: "n", key: 7 },
+  ]);
+  const named = spans.map((span) => [lanes[span.lane]?.label, span.state, span.from, span.to]);
+  expect(named).toHaveLength(6);
+  expect(named).toEqual(
+    expect.arrayContaining([
+      ["iommufd bar #1", "mapped", 0, 3],
+      ["iommufd bar #1", "void", 3, 6],
+      ["iommufd other", "mapped", 1, 7],
+      ["MR 7 of n", "mapped", 2, 4],
+      ["MR 7 of n", "void", 4, 5],
+      ["MR 7 of n", "mapped", 5, 7],
+    ]),
+  );
+});
+
 describe("search", () => {
   test("finds by address, name, kind and kernel name, every word of it", () => {
     const topology = shipped();

@@ -33,30 +33,41 @@ export interface Lanes {
   readonly rows: readonly Row[];
 }
 
-/** What an event begins or ends on its lane; `end` closes the last of that name which is open. */
+type State = Span["state"];
+
+/** What an event does to its lane: stretches that it ends, all of them where `all`, then one that it begins if none of it is open. */
 interface Turn {
-  readonly begin?: Span["state"];
-  readonly end?: Span["state"];
+  readonly end?: readonly State[];
+  readonly all?: true;
+  readonly begin?: State;
 }
 
 const turns: Readonly<Record<string, Turn>> = {
   lock: { begin: "held" },
-  unlock: { end: "held" },
+  unlock: { end: ["held"] },
   export: { begin: "alive" },
-  release: { end: "alive" },
+  release: { end: ["alive", "void", "busy"], all: true },
   attach: { begin: "alive" },
-  detach: { end: "alive" },
+  detach: { end: ["alive"] },
   map: { begin: "mapped" },
-  unmap: { end: "mapped" },
+  unmap: { end: ["mapped"] },
   "iommufd-map": { begin: "mapped" },
-  "iommufd-unmap": { end: "mapped" },
+  "iommufd-unmap": { end: ["mapped", "void"] },
+  "iommufd-revoke": { end: ["mapped"], all: true, begin: "void" },
+  "iommufd-restore": { end: ["void"], all: true, begin: "mapped" },
   "rdma-reg-mr": { begin: "mapped" },
-  "rdma-dereg-mr": { end: "mapped" },
+  "rdma-page-fault": { end: ["void"], begin: "mapped" },
+  "rdma-mr-zapped": { end: ["mapped"], begin: "void" },
+  "rdma-mr-revoked": { end: ["mapped"], begin: "void" },
+  "rdma-dereg-mr": { end: ["mapped", "void"], all: true },
   revoke: { begin: "void" },
-  restore: { end: "void" },
+  restore: { end: ["void"] },
   drain: { begin: "busy" },
-  drained: { end: "busy" },
+  drained: { end: ["busy"] },
 };
+
+/** Where a second stretch of the same kind may be open on one lane: mappings of one attachment, or of one buffer. */
+const plural = new Set(["map", "iommufd-map"]);
 
 const signs: Readonly<Record<string, string>> = {
   lock: "▾",
@@ -75,6 +86,7 @@ export function lanesOf(events: readonly EpisodeEvent[]): Lanes {
   const numbers = new Map<string, number>();
   const open: Span[] = [];
   const spans: Span[] = [];
+  const laneFor = new LaneNames();
   const laneOf = ({ key, label }: Lane): number => {
     const known = numbers.get(key);
     if (known !== undefined) return known;
@@ -82,15 +94,24 @@ export function lanesOf(events: readonly EpisodeEvent[]): Lanes {
     lanes.push({ key, label });
     return lanes.length - 1;
   };
+  const close = (lane: number, state: State, row: number): boolean => {
+    const at = open.findLastIndex((span) => span.lane === lane && span.state === state);
+    const [span] = at < 0 ? [] : open.splice(at, 1);
+    if (span !== undefined) spans.push({ ...span, to: row });
+    return span !== undefined;
+  };
   const rows = events.map((event, row): Row => {
-    const lane = laneOf(laneFor(event));
-    const { begin, end } = turnOf(event);
-    if (end !== undefined) {
-      const at = open.findLastIndex((span) => span.lane === lane && span.state === end);
-      const [span] = at < 0 ? [] : open.splice(at, 1);
-      if (span !== undefined) spans.push({ ...span, to: row });
+    const lane = laneOf(laneFor.of(event));
+    const { end = [], all, begin } = turnOf(event);
+    for (const state of end) {
+      const closed = close(lane, state, row);
+      if (closed && all !== true) break;
+      if (all === true) while (close(lane, state, row));
     }
-    if (begin !== undefined) open.push({ lane, from: row, to: row, state: begin });
+    const isOpen = open.some((span) => span.lane === lane && span.state === begin);
+    if (begin !== undefined && (!isOpen || plural.has(event.type))) {
+      open.push({ lane, from: row, to: row, state: begin });
+    }
     return { event, lane, ...signOf(event), words: eventWords(event) };
   });
   for (const span of open) spans.push({ ...span, to: events.length - 1 });
@@ -101,7 +122,7 @@ export function lanesOf(events: readonly EpisodeEvent[]): Lanes {
 
 function turnOf(event: EpisodeEvent): Turn {
   if (event.type === "function-reset") {
-    return event.phase === "begin" ? { begin: "busy" } : { end: "busy" };
+    return event.phase === "begin" ? { begin: "busy" } : { end: ["busy"] };
   }
   return turns[event.type] ?? {};
 }
@@ -131,23 +152,35 @@ function text(event: EpisodeEvent, key: string): string | undefined {
   return typeof value === "string" || typeof value === "number" ? String(value) : undefined;
 }
 
-/** What an event happens to: a lock, an attachment, a mapping, a region, a buffer, a device. */
-function laneFor(event: EpisodeEvent): Lane {
-  const of = (kind: string, name: string): Lane => ({
-    key: `${kind} ${name}`,
-    label: `${kind} ${name}`,
-  });
-  const lock = text(event, "lock");
-  if (lock !== undefined) return of("lock", lock);
-  if (event.type.startsWith("iommufd-")) return of("iommufd", "mappings");
-  const key = text(event, "key");
-  if (key !== undefined) return of("MR", key);
-  const attachment = text(event, "attachment");
-  if (attachment !== undefined) return of("attachment", attachment);
-  const buffer = text(event, "buffer");
-  if (buffer !== undefined) return of("buffer", buffer);
-  const domain = text(event, "domain");
-  if (domain !== undefined && event.device === undefined) return of("IOMMU domain", domain);
-  const device = text(event, "requester") ?? text(event, "function") ?? text(event, "device");
-  return device === undefined ? of("", "others") : of("device", device);
+/** What each event happens to: a lock, an attachment, a mapping, a region, a buffer, a device. */
+class LaneNames {
+  /** Buffer of each mapping of iommufd: its end knows the address alone. */
+  readonly #buffers = new Map<string, string>();
+
+  of(event: EpisodeEvent): Lane {
+    const lane = (kind: string, name: string): Lane => ({
+      key: `${kind} ${name}`,
+      label: `${kind} ${name}`.trim(),
+    });
+    const lock = text(event, "lock");
+    if (lock !== undefined) return lane("lock", lock);
+    if (event.type.startsWith("iommufd-")) return lane("iommufd", this.#iommufdBuffer(event));
+    const key = text(event, "key");
+    if (key !== undefined) return lane("MR", `${key} of ${text(event, "device") ?? "?"}`);
+    const attachment = text(event, "attachment");
+    if (attachment !== undefined) return lane("attachment", attachment);
+    const buffer = text(event, "buffer");
+    if (buffer !== undefined) return lane("buffer", buffer);
+    const domain = text(event, "domain");
+    if (domain !== undefined && event.device === undefined) return lane("IOMMU domain", domain);
+    const device = text(event, "requester") ?? text(event, "function") ?? text(event, "device");
+    return device === undefined ? { key: "others", label: "others" } : lane("device", device);
+  }
+
+  #iommufdBuffer(event: EpisodeEvent): string {
+    const at = `${text(event, "ioas") ?? ""} ${text(event, "iova") ?? ""}`;
+    const buffer = text(event, "buffer");
+    if (buffer !== undefined && event.type === "iommufd-map") this.#buffers.set(at, buffer);
+    return buffer ?? this.#buffers.get(at) ?? "mappings";
+  }
 }
