@@ -3,7 +3,7 @@
 //   pnpm release --dry-run [--out release]   everything but publishing; what would be published is in the folder
 //   pnpm release                             in the release workflow: publishes what the registry does not have yet
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { root } from "./lib.mjs";
@@ -19,7 +19,13 @@ const { values } = parseArgs({
 const out = resolve(values.out);
 const packages = publicPackages();
 
+const pending = readdirSync(join(root, ".changeset")).filter((name) => name.endsWith(".md"));
+const unfolded = pending.map(
+  (name) => `.changeset/${name} is in no version yet: pnpm version-packages`,
+);
+if (values["dry-run"]) for (const line of unfolded) console.log(`note: ${line}`);
 const problems = packages.flatMap(({ folder, manifest }) => beforeBuild(folder, manifest));
+if (!values["dry-run"]) problems.push(...unfolded);
 if (problems.length > 0) stop(problems);
 for (const { folder } of packages) rmSync(join(folder, "dist"), { recursive: true, force: true });
 console.log("building afresh ...");
