@@ -45,10 +45,18 @@ export function ioctlStruct<F extends readonly FieldSpec[]>(
   values: Partial<StructValues<F>> = {},
 ): IoctlAnswer<F> {
   const { struct } = request;
-  const bytes = struct.encode(values);
+  // A synchronous call is over before the next begins, so each struct has bytes of its own to be used again.
+  let bytes = scratch.get(struct);
+  if (bytes === undefined) {
+    bytes = new Uint8Array(struct.size);
+    scratch.set(struct, bytes);
+  }
+  struct.encode(values, bytes);
   const result = ioctl(fd, request, bytes);
   return { result, out: struct.decode(bytes) };
 }
+
+const scratch = new WeakMap<object, Uint8Array>();
 
 function ioctlFailure(fd: number, request: Request): DmaBufError {
   const errno = lastErrno(request.name);

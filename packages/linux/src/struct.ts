@@ -74,6 +74,16 @@ export function struct<const F extends readonly FieldSpec[]>(
   const { fields, end } = layOut(specs);
   const total = size ?? end;
   const first = fields[0]?.name;
+  // Making a view costs more than filling it, and the same bytes are encoded, then decoded, and often used again.
+  let bytesOfView: Uint8Array | undefined;
+  let lastView = new DataView(new ArrayBuffer(0));
+  const viewOf = (bytes: Uint8Array): DataView => {
+    if (bytes !== bytesOfView) {
+      lastView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      bytesOfView = bytes;
+    }
+    return lastView;
+  };
   return {
     name,
     size: total,
@@ -117,9 +127,6 @@ function layOut(specs: readonly FieldSpec[]): { fields: StructField[]; end: numb
   }
   return { fields, end: Math.ceil(end / alignment) * alignment };
 }
-
-const viewOf = (bytes: Uint8Array): DataView =>
-  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 function requireBytes(name: string, bytes: Uint8Array, size: number): void {
   if (bytes.byteLength < size)
