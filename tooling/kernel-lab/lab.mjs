@@ -4,10 +4,10 @@ import { join, relative, resolve } from "node:path";
 import { chooseAccel } from "./src/accel.mjs";
 import { parseArguments, usage } from "./src/arguments.mjs";
 import { boot } from "./src/boot.mjs";
-import { bundleTests } from "./src/bundle.mjs";
+import { bundleProgram, bundleTests } from "./src/bundle.mjs";
 import { check, differential } from "./src/differential.mjs";
 import { doctor } from "./src/doctor.mjs";
-import { commandJob, shellJob, testJob } from "./src/job.mjs";
+import { commandJob, programJob, shellJob, testJob } from "./src/job.mjs";
 import { findKernel } from "./src/kernel.mjs";
 import { machineByName, machines } from "./src/machines.mjs";
 import { oracleModule } from "./src/oracle.mjs";
@@ -83,8 +83,7 @@ async function start(options) {
     });
   }
   const machine = machineByName(options.machine);
-  const prepare =
-    files.length === 0 ? undefined : (folder) => bundleTests(files, join(folder, "tests"));
+  const prepare = preparation(options, files);
   say(`booting ${machine.name} (Linux ${kernel.version}, ${accel}) ...`);
   const started = Date.now();
   const result = await boot({
@@ -119,9 +118,18 @@ function script(options, machine) {
       return shellJob(machine, caller);
     case "run":
       return commandJob(machine, options.rest, caller);
+    case "bench":
+      return programJob(machine, "loops.mjs");
     default:
       return testJob(machine);
   }
+}
+
+/** What has to be put into the job's folder before the start. */
+function preparation(options, files) {
+  if (options.verb === "test") return (folder) => bundleTests(files, join(folder, "tests"));
+  if (options.verb !== "bench") return undefined;
+  return (folder) => bundleProgram(join(room, "bench/loops.ts"), join(folder, "tests"), "loops");
 }
 
 /** The test files, relative to the checkout's root; the lab's own where none is named. */

@@ -8,12 +8,14 @@ export async function checkCases(
   quirks?: "linux-7.2",
 ): Promise<{ differences: Difference[]; steps: number }> {
   const { world, topology } = buildModel(answers, quirks);
+  const translated = Object.values(answers.domains).some((kind) => kind.startsWith("dma"));
+  const setting = { topology, translated };
   const differences: Difference[] = [];
   let steps = 0;
   for (const subject of answers.cases) {
     const outcomes = await runCase(world, subject);
     steps += outcomes.length;
-    const difference = firstDifference(subject, subject.outcomes, outcomes, topology);
+    const difference = firstDifference(subject, subject.outcomes, outcomes, setting);
     if (difference !== undefined) differences.push(difference);
   }
   return { differences, steps };

@@ -2,7 +2,7 @@ import { LabError } from "./say.mjs";
 
 /**
  * @typedef {object} Arguments
- * @property {"test" | "shell" | "run" | "differential" | "check" | "build" | "machines" | "doctor" | "help"} verb
+ * @property {"test" | "shell" | "run" | "differential" | "check" | "bench" | "build" | "machines" | "doctor" | "help"} verb
  * @property {string[]} rest files for `test`, words for `run`
  * @property {string} machine or machines, with commas between, for `differential`
  * @property {number} timeoutSeconds
@@ -16,15 +16,26 @@ import { LabError } from "./say.mjs";
  * @property {string | undefined} save folder for its answer files
  */
 
-const verbs = ["shell", "run", "differential", "check", "build", "machines", "doctor", "help"];
+const verbs = [
+  "shell",
+  "run",
+  "differential",
+  "check",
+  "bench",
+  "build",
+  "machines",
+  "doctor",
+  "help",
+];
 
-export const usage = `usage: pnpm lab [OPTIONS] [FILE... | shell | run CMD... | differential | check FILE... | build | machines | doctor]
+export const usage = `usage: pnpm lab [OPTIONS] [FILE... | shell | run CMD... | differential | check FILE... | bench | build | machines | doctor]
 
   FILE...     runs these test files (vitest) inside the machine; without any, the lab's own suite
   shell       a shell inside, for a person; leave it with exit
   run CMD...  one command inside; its output and exit code are the lab's
   differential  random cases asked of the kernel and of the model: --cases N, --seed N, --machine A,B,..., --save FOLDER
   check FILE...  answer files that differential saved, through the model
+  bench       loops of ioctls in TypeScript against the same in C
   build       the kernel and the oracle module, nothing else
   machines    the table of machines
   doctor      what is here and what is missing; installs nothing

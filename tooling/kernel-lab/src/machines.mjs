@@ -118,7 +118,7 @@ export const machines = [
     "dma-fq",
     ZEN,
     "ports with ACS, redirection cleared on the kernel's command line",
-    ["pci=disable_acs_redir=pci:ffffffff:ffffffff"],
+    ["pci=disable_acs_redir=pci:0:0"],
   ),
   row("no-acs", "switch-no-acs", "dma-fq", ZEN, "root ports without ACS"),
   row(
