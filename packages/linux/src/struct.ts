@@ -76,7 +76,7 @@ export function struct<const F extends readonly FieldSpec[]>(
   const first = fields[0]?.name;
   // Making a view costs more than filling it, and the same bytes are encoded, then decoded, and often used again.
   let bytesOfView: Uint8Array | undefined;
-  let lastView = new DataView(new ArrayBuffer(0));
+  let lastView: DataView = new DataView(new ArrayBuffer(0));
   const viewOf = (bytes: Uint8Array): DataView => {
     if (bytes !== bytesOfView) {
       lastView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
