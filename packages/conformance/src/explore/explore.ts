@@ -94,6 +94,12 @@ export interface Exploration {
 }
 
 const RUNS = 1_000_000;
+/** Random orders that check an exhausted search: so many at least, and one in so many of its own. */
+const AUDIT_RUNS = 64;
+const AUDIT_SHARE = 16;
+const AUDIT_SEED = 0x5eed;
+const UNDECLARED =
+  "found by a random order after every declared one had passed, or beyond the bound: where no bound was set, the scenario shares something that it does not declare with touch() or shared()";
 const PROGRESS_EVERY = 256;
 /** Beginnings per shard, so that the parts come out about even. */
 const PREFIXES_PER_SHARD = 8;
@@ -152,7 +158,22 @@ class Exploring {
     }
     // The last order may have been the last there is.
     if (this.#failures.length < maxFailures && signal?.aborted !== true) this.#strategy.next();
+    if (this.#strategy.exhausted && this.#failures.length === 0) await this.#audit();
     onProgress?.(this.#progress());
+  }
+
+  /**
+   * Pruning trusts what the scenario declares. Some random orders, pruned ones among them, may show that it shares something without saying
+   * so: then they fail, though every class has passed.
+   */
+  async #audit(): Promise<void> {
+    const { reduce, shard } = this.#options;
+    if (reduce === false) return;
+    const orders = new RandomOrders(AUDIT_SEED, shard?.index ?? 0, shard?.count ?? 1);
+    const runs = Math.max(AUDIT_RUNS, Math.ceil(this.#interleavings / AUDIT_SHARE));
+    for (let i = 0; i < runs && orders.next() && this.#failures.length === 0; i++) {
+      await this.#keepFailure(await this.#runner.run(orders), UNDECLARED);
+    }
   }
 
   result(): Exploration {
@@ -197,7 +218,7 @@ class Exploring {
   }
 
   /** Also of a run that is another shard's: an inverted lock order shows only once. */
-  async #keepFailure(outcome: Outcome): Promise<void> {
+  async #keepFailure(outcome: Outcome, note = ""): Promise<void> {
     const failure = failureOf(outcome);
     if (failure === undefined) return;
     if (
@@ -205,12 +226,11 @@ class Exploring {
     ) {
       return;
     }
-    if (this.#options.shrink === false) {
-      this.#failures.push(failure);
-      return;
-    }
-    const smaller = await shrink(this.#runner.scenario, outcome);
-    this.#failures.push((smaller === undefined ? undefined : failureOf(smaller)) ?? failure);
+    const smaller =
+      this.#options.shrink === false ? undefined : await shrink(this.#runner.scenario, outcome);
+    const kept = (smaller === undefined ? undefined : failureOf(smaller)) ?? failure;
+    const detail = [...(note === "" ? [] : [note]), ...(kept.detail === null ? [] : [kept.detail])];
+    this.#failures.push({ ...kept, detail: detail.length === 0 ? null : detail.join("\n") });
   }
 
   #progress(): Progress {

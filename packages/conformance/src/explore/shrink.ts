@@ -8,8 +8,7 @@ import type { Move } from "./schedule.js";
 const ATTEMPTS = 400;
 
 /**
- * The same failure with fewer decisions: those that the default order makes as well are given up, one stretch after the other, as long as the
- * failure stays. Undefined where it does not show again by itself: a lock order that two runs contradict needs both.
+ * The same failure with fewer decisions: stretches of them are left out, or left to the default order, as long as the failure stays. Undefined where it does not show again by itself: a lock order that two runs contradict needs both.
  */
 export async function shrink(scenario: Scenario, outcome: Outcome): Promise<Outcome | undefined> {
   const wanted = outcome.execution.failure;
@@ -37,14 +36,24 @@ async function smallest(
   };
   let best = await attempt(outcome.moves);
   if (best === undefined) return undefined;
-  for (let length = best.moves.length; length >= 1; length = length >> 1) {
-    for (let at = best.moves.length - length; at >= 0 && attempts < ATTEMPTS; ) {
-      const from = at;
-      const moves: readonly (Move | undefined)[] = best.moves.map((move, i) =>
-        i >= from && i < from + length ? undefined : move,
-      );
-      const tried = await attempt(moves);
-      if (tried !== undefined && isSmaller(tried, best)) best = tried;
+  const improve = async (moves: readonly (Move | undefined)[]): Promise<boolean> => {
+    if (attempts >= ATTEMPTS) return false;
+    const tried = await attempt(moves);
+    if (tried === undefined || best === undefined || !isSmaller(tried, best)) return false;
+    best = tried;
+    return true;
+  };
+  // Whole actors first: one that has no part in it runs when the others are done.
+  for (const actor of new Set(best.moves.map((move) => move.actor))) {
+    await improve(best.moves.filter((move) => move.actor !== actor));
+  }
+  for (let length = best.moves.length; length >= 1; length >>= 1) {
+    for (let at = best.moves.length - length; at >= 0; ) {
+      const inside = (i: number): boolean => i >= at && i < at + length;
+      const without = best.moves.filter((_, i) => !inside(i));
+      if (!(await improve(without))) {
+        await improve(best.moves.map((move, i) => (inside(i) ? undefined : move)));
+      }
       at = Math.min(at, best.moves.length) - length;
     }
   }
