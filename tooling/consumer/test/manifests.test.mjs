@@ -27,26 +27,27 @@ describe.each(packages.map(({ folder, manifest }) => [manifest.name, folder, man
       expect(existsSync(join(folder, "LICENSE"))).toBe(true);
     });
 
-    test.runIf(manifest.bin === undefined)(
-      "exports: types first, sources in the workspace alone, no side effects",
-      () => {
-        expect(manifest.sideEffects).toBe(false);
-        const { exports: here, publishConfig } = manifest;
-        const published = publishConfig.exports;
-        expect(Object.keys(published)).toEqual(Object.keys(here));
-        for (const [entry, target] of Object.entries(here)) {
-          if (typeof target === "string") {
-            expect(published[entry]).toBe(target);
-            continue;
-          }
-          expect(Object.keys(target), entry).toEqual(["@peerbar/source", "types", "default"]);
-          const { "@peerbar/source": source, ...rest } = target;
-          expect(existsSync(join(folder, source)), `${name}: ${source}`).toBe(true);
-          expect(Object.keys(published[entry]), entry).toEqual(["types", "default"]);
-          expect(published[entry]).toEqual(rest);
+    test("exports: types first, sources in the workspace alone, no side effects; a tool exports nothing", () => {
+      if (manifest.bin !== undefined) {
+        expect(manifest.exports).toBeUndefined();
+        return;
+      }
+      expect(manifest.sideEffects).toBe(false);
+      const { exports: here, publishConfig } = manifest;
+      const published = publishConfig.exports;
+      expect(Object.keys(published)).toEqual(Object.keys(here));
+      for (const [entry, target] of Object.entries(here)) {
+        if (typeof target === "string") {
+          expect(published[entry]).toBe(target);
+          continue;
         }
-      },
-    );
+        expect(Object.keys(target), entry).toEqual(["@peerbar/source", "types", "default"]);
+        const { "@peerbar/source": source, ...rest } = target;
+        expect(existsSync(join(folder, source)), `${name}: ${source}`).toBe(true);
+        expect(Object.keys(published[entry]), entry).toEqual(["types", "default"]);
+        expect(published[entry]).toEqual(rest);
+      }
+    });
 
     test("its licence is the repository's", () => {
       const text = readFileSync(join(root, "LICENSE"), "utf8");
