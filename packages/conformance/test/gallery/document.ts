@@ -16,6 +16,12 @@ Every check runs twice: on the code with the defect, where it must name what is 
 | differential | a small decision of its own, right or wrong, against \`P2pdma\` on generated servers |
 | scenario | a run made for this defect alone |
 
+Where no case asked for what a defect breaks, the case was added to the suites, which everybody runs: vfio-pci, iommufd, rdma and iommu-mock
+pass them too. The one explorer run that was written for its defect is that of B31: two tasks that take the two locks. Most mutants change
+the reference exporter, importer and backend of \`@peerbar/conformance\`, which are small enough to be wrong in one thing alone; B7 to B11,
+B13, B14, B49 and D7 change vfio-pci, or switch on its \`linux-7.2\` quirks, and B59 those of iommu-mock. B19, D1, B20 and D2 are one defect
+of the draft told twice.
+
 `;
 
 /** The page. Times are left out: they differ from run to run. */
