@@ -58,13 +58,15 @@ async function bundle(): Promise<string> {
 }
 
 describe("in a browser bundle", () => {
-  it("core runs in a bare context: no Node, no DOM, no Symbol.dispose", async () => {
+  it("core runs in a bare context: no Node, no DOM, and no Symbol.dispose where the engine has none", async () => {
     const context = createContext({});
     const bare = runInContext(
-      "delete Symbol.dispose; delete Symbol.asyncDispose; [typeof process, typeof require, typeof AbortController, typeof Symbol.dispose]",
+      "[typeof process, typeof require, typeof AbortController]",
       context,
     ) as string[];
-    expect([...bare]).toEqual(["undefined", "undefined", "undefined", "undefined"]);
+    expect([...bare]).toEqual(["undefined", "undefined", "undefined"]);
+    // Node 20 and 22 give contexts a Symbol without it; newer engines have it for good.
+    runInContext("try { delete Symbol.dispose; delete Symbol.asyncDispose; } catch {}", context);
     runInContext(await bundle(), context);
     const result = await (runInContext("result", context) as Promise<string>);
     expect(JSON.parse(result)).toEqual(["unmap", "/dmabuf:A", "1", "release", "true"]);
