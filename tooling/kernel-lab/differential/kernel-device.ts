@@ -92,18 +92,7 @@ export class KernelDevice {
 
   /** @returns the buffer's descriptor */
   exportDmaBuf(bar: number, ranges: readonly (readonly [number, number])[]): number {
-    const bytes = new Uint8Array(8 + 16 + 16 * ranges.length);
-    const view = new DataView(bytes.buffer);
-    view.setUint32(0, bytes.length, true);
-    view.setUint32(4, vfio.VFIO_DEVICE_FEATURE_DMA_BUF | vfio.VFIO_DEVICE_FEATURE_GET, true);
-    view.setUint32(8, bar, true);
-    view.setUint32(12, 0o2000002, true);
-    view.setUint32(20, ranges.length, true);
-    for (const [index, [offset, length]] of ranges.entries()) {
-      view.setBigUint64(24 + 16 * index, BigInt(offset), true);
-      view.setBigUint64(32 + 16 * index, BigInt(length), true);
-    }
-    return ioctl(this.fd, vfio.VFIO_DEVICE_FEATURE, bytes);
+    return ioctl(this.fd, vfio.VFIO_DEVICE_FEATURE, exportRequest(bar, ranges));
   }
 
   #openCdev(address: string): number {
@@ -152,4 +141,23 @@ export class KernelDevice {
   #write16(offset: number, value: number): void {
     pwrite(this.fd, Uint8Array.of(value & 0xff, value >> 8), CONFIG_OFFSET + offset);
   }
+}
+
+/** VFIO_DEVICE_FEATURE with the DMA_BUF payload and its ranges. */
+export function exportRequest(
+  bar: number,
+  ranges: readonly (readonly [number, number])[],
+): Uint8Array {
+  const bytes = new Uint8Array(8 + 16 + 16 * ranges.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, bytes.length, true);
+  view.setUint32(4, vfio.VFIO_DEVICE_FEATURE_DMA_BUF | vfio.VFIO_DEVICE_FEATURE_GET, true);
+  view.setUint32(8, bar, true);
+  view.setUint32(12, 0o2000002, true);
+  view.setUint32(20, ranges.length, true);
+  for (const [index, [offset, length]] of ranges.entries()) {
+    view.setBigUint64(24 + 16 * index, BigInt(offset), true);
+    view.setBigUint64(32 + 16 * index, BigInt(length), true);
+  }
+  return bytes;
 }
