@@ -15,6 +15,7 @@ const devices = labDevices();
 /** A controller that has a driver, where the machine has one (`--machine cmb`); else memory that nobody drives. */
 const address = first([...devices.nvme, ...devices.memory], "device with a memory BAR 2");
 const driver = driverOf(address);
+const linux = join(import.meta.dirname, "../../linux/src/library.ts");
 const folder = mkdtempSync(join(tmpdir(), "peerbar-hold-"));
 const program = join(folder, "hold.mjs");
 const said = join(folder, "said");
@@ -29,9 +30,8 @@ beforeAll(async () => {
     format: "esm",
     conditions: ["@peerbar/source"],
     external: ["koffi"],
-    banner: {
-      js: `import { createRequire as __createRequire } from "node:module"; const require = __createRequire(${JSON.stringify(join(import.meta.dirname, "../../linux/src/library.ts"))});`,
-    },
+    // koffi is installed beside the room that loads it.
+    define: { "import.meta.url": JSON.stringify(`file://${linux}`) },
     logLevel: "error",
   });
 });

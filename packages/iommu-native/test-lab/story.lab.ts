@@ -175,6 +175,9 @@ describe("one program on the running kernel", () => {
     await withHost(async (host) => {
       const gpu = await host.open(first(devices.memory, "ivshmem"));
       await gpu.setMemory(true);
+      expect(() => {
+        gpu.probeExport();
+      }).not.toThrow();
       const page = { offset: 0n, length: 0x1000n };
       const size = gpu.region(2).size;
       const asked: readonly [string, number, readonly (typeof page)[]][] = [

@@ -211,7 +211,8 @@ function openIommu(required: boolean): NativeIommu | NoIommufd {
   try {
     return new NativeIommu();
   } catch (error) {
-    if (required || !isDmaBufError(error) || error.code === "EACCES") throw error;
+    const isAbsent = isDmaBufError(error) && (error.code === "ENOENT" || error.code === "ENODEV");
+    if (required || !isAbsent) throw error;
     return new NoIommufd(error);
   }
 }

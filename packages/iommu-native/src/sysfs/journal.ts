@@ -35,7 +35,7 @@ export type JournalRecord =
   | { readonly file: string; readonly entry: undefined; readonly reason: string };
 
 /** Where it lies unless told otherwise: gone after a reboot, as the bindings are. */
-export const STATE_DIRECTORY = "/run/peerbar";
+const STATE_DIRECTORY = "/run/peerbar";
 
 /**
  * One file for each device that is taken, written before the first change and removed after the last. A file appears whole or not at

@@ -15,7 +15,7 @@ import { close, ioctlAsync, ioctlStruct, type Mapping, mmap, vfio } from "@peerb
 import { NativeDmaBuf } from "../buffers/native-dma-buf.js";
 import { type Causes, explainedAsync } from "../explain.js";
 import { type ConfigAccess, ConfigSpace } from "./config-space.js";
-import { exportBar } from "./dma-buf-feature.js";
+import { exportBar, probeDmaBufFeature } from "./dma-buf-feature.js";
 import { assertInside, readRegion, regionInfo, type VfioRegion, writeRegion } from "./regions.js";
 import { closedDevice, RevokeGate } from "./revoke-gate.js";
 
@@ -80,6 +80,15 @@ export class NativeVfioDevice implements BarExporter {
   async exportDmaBuf(request: ExportRequest, options?: WaitOptions): Promise<NativeDmaBuf> {
     this.#assertOpen("VFIO_DEVICE_FEATURE");
     return this.#gate.exclusive(() => this.#export(request), options);
+  }
+
+  /**
+   * Asks whether the kernel and the device's driver export BARs at all, and makes nothing (vfio-pci-dmabuf V7).
+   *
+   * @throws DmaBufError ENOTTY, EOPNOTSUPP where they do not; the hint says what is missing.
+   */
+  probeExport(): void {
+    probeDmaBufFeature(this.fd);
   }
 
   /** A region by its number: BARs 0 to 5, ROM 6, configuration 7. @throws DmaBufError EINVAL for another. */
