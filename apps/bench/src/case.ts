@@ -19,6 +19,8 @@ export interface Prepared {
   readonly perRun?: number;
   /** The same for the yardstick. */
   readonly perYardstick?: number;
+  /** Both sides work in other processes, whose processor time is not this one's. */
+  readonly elsewhere?: boolean;
   /** What `setup` made and nobody else takes down. */
   readonly close?: () => unknown;
 }
@@ -100,4 +102,6 @@ export interface MemoryRow {
 export interface SkippedRow {
   readonly id: string;
   readonly reason: string;
+  /** It should have run, and threw. */
+  readonly failed?: true;
 }

@@ -54,7 +54,8 @@ async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(`\nbaseline: ${formatFacts(baseline.machine)}\n${changeTable(changes)}\n`);
     slower = changes.some(({ kind }) => kind === "slower");
   }
-  return slower || hasFailed(judged(results), values.quick) ? 1 : 0;
+  const threw = results.skipped.some(({ failed }) => failed === true);
+  return slower || threw || hasFailed(judged(results), values.quick) ? 1 : 0;
 }
 
 function choose(names: readonly string[]): readonly Suite[] {

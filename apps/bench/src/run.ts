@@ -22,18 +22,30 @@ export async function runSuites(chosen: readonly Suite[], effort: Effort): Promi
   const progress = new Progress(count);
   const skip = (row: SkippedRow): void => {
     results.skipped.push(row);
-    progress.say(`skipped ${row.id}: ${row.reason}`);
+    progress.say(`${row.failed ? "FAILED" : "skipped"} ${row.id}: ${row.reason}`);
+  };
+  /** One that throws does not take the others with it; the run fails all the same. */
+  const attempt = async (id: string, run: () => Promise<unknown>): Promise<void> => {
+    progress.start(id);
+    try {
+      await run();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      skip({ id, reason: reason.split("\n", 1)[0] ?? "", failed: true });
+    }
   };
   for (const { cases, growth, memory } of chosen) {
     for (const benchCase of cases) {
-      progress.start(benchCase.id);
-      const row = await measure(benchCase, effort);
-      if ("skipped" in row) skip({ id: benchCase.id, reason: row.skipped });
-      else results.rows.push(row);
+      await attempt(benchCase.id, async () => {
+        const row = await measure(benchCase, effort);
+        if ("skipped" in row) skip({ id: benchCase.id, reason: row.skipped });
+        else results.rows.push(row);
+      });
     }
     for (const series of growth) {
-      progress.start(`${series.id} by ${series.unit}`);
-      results.growth.push(await measureGrowth(series, { ...effort, warmupMs: effort.timeMs }));
+      await attempt(`${series.id} by ${series.unit}`, async () => {
+        results.growth.push(await measureGrowth(series, effort));
+      });
     }
     for (const id of memory) {
       progress.start(id);

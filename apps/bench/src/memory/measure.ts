@@ -13,7 +13,9 @@ interface Answer {
 export function measureMemory(id: string): MemoryRow | SkippedRow {
   const child = fileURLToPath(new URL("memory-child.js", import.meta.url));
   const ran = spawnSync(process.execPath, ["--expose-gc", child, id], { encoding: "utf8" });
-  if (ran.status !== 0) return { id, reason: `the child process failed: ${ran.stderr.trim()}` };
+  if (ran.status !== 0) {
+    return { id, reason: `the child process failed: ${ran.stderr.trim()}`, failed: true };
+  }
   const { heap, external, count } = JSON.parse(ran.stdout) as Answer;
   const bytes = heap + external;
   const target = bytesTarget(id);

@@ -1,41 +1,20 @@
-import { explore, type Scenario, scenario } from "@peerbar/conformance/explore";
-import { MemoryExporter, PhysicalMemory, SimpleImporter } from "@peerbar/conformance/reference";
-import { DmaBufError } from "@peerbar/core";
+import { explore, exporterAndTwoImporters } from "@peerbar/conformance/explore";
 import type { BenchCase, GrowthSeries } from "../case.js";
 import { AWAITS, awaits } from "../yardstick.js";
 
-/** One exporter, two importers and a reset. */
-const twoImporters: Scenario = scenario("a reset against two importers", (t) => {
-  const exporter = new MemoryExporter({ memory: new PhysicalMemory(), scheduler: t.scheduler });
-  const buffer = t.sanitizer.buffer(exporter.export(0x1000n));
-  for (const name of ["first", "second"]) {
-    t.actor(name, async () => {
-      const device = { name, pciAddress: "0000:01:00.0", dmaMask: 2n ** 64n - 1n };
-      try {
-        const slice = { offset: 0n, length: 0x1000n };
-        const imported = await new SimpleImporter(device).import(buffer, slice);
-        await imported.close();
-      } catch (error) {
-        if (!(error instanceof DmaBufError) || error.code !== "ENODEV") throw error;
-      }
-    });
-  }
-  t.actor("reset", async () => {
-    await exporter.revoke();
-    await exporter.restore();
-  });
-});
+const RUNS = 200;
 
+/** So many orders of one exporter, two importers and a reset, each run to its end. */
 const random = (runs: number): ReturnType<typeof explore> =>
-  explore(twoImporters, { strategy: "random", runs, seed: 1 });
+  explore(exporterAndTwoImporters, { strategy: "random", runs, seed: 1 });
 
-/** One step of one order, building the scene for each run included. */
+/** One step of one order; building the scene for each run is part of it. */
 const step: BenchCase = {
   id: "explorer/step",
   async setup() {
-    const { steps } = await random(200);
+    const { steps } = await random(RUNS);
     return {
-      run: () => random(200),
+      run: () => random(RUNS),
       yardstick: awaits,
       batch: 1,
       perRun: steps,
@@ -50,7 +29,7 @@ export const explorerGrowth: readonly GrowthSeries[] = [
   {
     id: "explorer/runs",
     unit: "orders run",
-    sizes: [100, 1_000, 10_000],
+    sizes: [100, 300, 1_000, 3_000],
     setup: (size) => ({ run: () => random(size) }),
   },
 ];

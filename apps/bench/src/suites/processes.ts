@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,6 +33,16 @@ function missing(tool: string, packageName: string): Skipped | undefined {
   return error === undefined ? undefined : { skipped: `${tool} is not installed (${packageName})` };
 }
 
+/** The first line of what it says where it fails. */
+function failureOf(operation: Operation): string | undefined {
+  try {
+    operation();
+    return undefined;
+  } catch (error) {
+    return (error instanceof Error ? error.message : String(error)).split("\n", 1)[0];
+  }
+}
+
 /** A case of whole processes: `arguments_` get the path of a capture. */
 function processCase(
   id: string,
@@ -48,18 +58,35 @@ function processCase(
       const run = peerbar(...arguments_(path));
       if (typeof run !== "function") return run;
       const other = yardstick(path);
-      return typeof other === "function" ? { run, yardstick: other, batch: 1 } : other;
+      if (typeof other !== "function") return other;
+      // A tool that cannot read the capture is nothing to compare with.
+      const problem = failureOf(other);
+      if (problem !== undefined) return { skipped: problem };
+      return { run, yardstick: other, batch: 1, elsewhere: true };
     },
   };
 }
 
-/** Unpacks a capture of /sys for a tool that wants a folder. */
+/** Unpacks a capture of /sys for hwloc, which wants a folder, and a processor in it where the capture has PCI alone. */
 function unpacked(path: string): string {
   const folder = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
   process.once("exit", () => {
     rmSync(folder, { recursive: true, force: true });
   });
   whole("tar", "-xzf", path, "-C", folder)();
+  const cpus = join(folder, "sys/devices/system/cpu");
+  const core = join(cpus, "cpu0/topology");
+  if (existsSync(core)) return folder;
+  mkdirSync(core, { recursive: true });
+  writeFileSync(join(cpus, "online"), "0\n");
+  for (const [name, text] of Object.entries({
+    core_id: "0",
+    core_cpus: "1",
+    physical_package_id: "0",
+    package_cpus: "1",
+  })) {
+    writeFileSync(join(core, name), `${text}\n`);
+  }
   return folder;
 }
 
@@ -88,6 +115,16 @@ export const processes: readonly BenchCase[] = [
     (path) => ["topo", "-F", path],
     (path) =>
       missing("lstopo-no-graphics", "hwloc") ??
-      whole("lstopo-no-graphics", "--input", unpacked(path), "--of", "console", "--whole-io"),
+      whole(
+        "lstopo-no-graphics",
+        "--if",
+        "fsroot",
+        "--input",
+        unpacked(path),
+        "--of",
+        "console",
+        "--filter",
+        "io:all",
+      ),
   ),
 ];
