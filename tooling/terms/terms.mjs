@@ -2,8 +2,8 @@
 const terms = [
   { wrong: /\bdma ?bufs?\b|\bDMA-BUFs?\b|\bDmaBufs?\b/, right: "dma-buf" },
   // In comments small letters are names of parameters.
-  { wrong: /\biovas?\b|\bIova\b/, right: "IOVA", inComments: /\bIova\b/ },
-  { wrong: /\biommus?\b|\bIommu\b/, right: "IOMMU", inComments: /\bIommu\b/ },
+  { wrong: /(?<!-)\biovas?\b(?!-)|\bIova\b/, right: "IOVA", inComments: /\bIova\b/ },
+  { wrong: /(?<!-)\biommus?\b(?!-)|\bIommu\b/, right: "IOMMU", inComments: /\bIommu\b/ },
   { wrong: /\bIOMMUFD\b|\bIommufd\b/, right: "iommufd" },
   { wrong: /\bVFIO-PCI\b|\bvfio pci\b/, right: "vfio-pci" },
   { wrong: /\bP2PDMA\b|\bP2Pdma\b/, right: "p2pdma" },
@@ -13,7 +13,7 @@ const terms = [
   { wrong: /\bInfiniband\b/, right: "InfiniBand" },
   { wrong: /\bRdma\b/, right: "RDMA" },
   { wrong: /\bNuma\b|\bnuma\b/, right: "NUMA" },
-  { wrong: /\blinux\b/, right: "Linux" },
+  { wrong: /(?<!-)\blinux\b(?!-)/, right: "Linux" },
   { wrong: /\bmmu_notifiers?\b/, right: "MMU notifier, or the name as code" },
   { wrong: /\buser-?land\b/, right: "user space" },
   { wrong: /\b[Bb]ehaviors?\b/, right: "behaviour" },
@@ -29,7 +29,8 @@ export function prose(markdown) {
       fenced = !fenced;
       return "";
     }
-    if (fenced || line.startsWith("    ")) return "";
+    // Tables hold names of things: rooms, options, events.
+    if (fenced || /^(?: {4}|\s*\|)/.test(line)) return "";
     return plain(line);
   });
 }
