@@ -293,7 +293,7 @@ function limitOf(runs: number, { strategy, shard }: ExploreOptions): number {
 
 function checkOptions({ strategy, bound, runs, seed, shard, maxFailures }: ExploreOptions): void {
   if (strategy !== undefined && !strategies.includes(strategy)) {
-    throw new TypeError(`no strategy "${String(strategy)}": ${strategies.join(", ")}`);
+    throw new TypeError(`no strategy "${strategy as string}": ${strategies.join(", ")}`);
   }
   for (const [name, value] of Object.entries({ bound, runs, seed, maxFailures })) {
     if (value !== undefined && !(Number.isSafeInteger(value) && value >= 0)) {

@@ -3,7 +3,7 @@ import { type Exploration, type ExploreOptions, explore } from "../../src/explor
 import { randomScenario } from "./random-scenario.js";
 
 /** Scenarios whose whole space is small enough to run without any pruning. */
-const SEEDS = Number(process.env["PEERBAR_EXPLORE_SEEDS"] ?? 150);
+const SEEDS = Number(process.env["PEERBAR_EXPLORE_SEEDS"] ?? 60);
 const LIMIT = 4000;
 
 interface Seen {
@@ -38,5 +38,5 @@ it(`seeds 1 to ${SEEDS}: pruning runs each class once and loses no outcome and n
     saved += all.result.interleavings - reduced.result.interleavings;
   }
   expect(small).toBeGreaterThan(SEEDS / 2);
-  expect(saved).toBeGreaterThan(1000);
+  expect(saved).toBeGreaterThan(500);
 }, 600_000);
