@@ -91,7 +91,7 @@ function plain(outcome: Outcome | undefined, linear: Linear): unknown {
 }
 
 /** Entries as text: `bar 0xfd001000 0x3000`, or `iova +0x0 0x3000 (aligned, below 4 GiB)`. */
-export function structure(entries: readonly Entry[], linear: Linear): string[] {
+function structure(entries: readonly Entry[], linear: Linear): string[] {
   const [first] = entries;
   const base = first === undefined ? 0n : BigInt(`0x${first[0]}`);
   const total = entries.reduce((sum, [, length]) => sum + length, 0);

@@ -4,7 +4,7 @@ import { Random } from "./random.js";
 const PAGE = 0x1000;
 
 /** A memory BAR that can be exported. */
-export interface Provider {
+interface Provider {
   readonly address: string;
   readonly bar: number;
   /** Bytes. */

@@ -4,14 +4,13 @@ const DEVICE = "/dev/peerbar-oracle";
 const BYTES = 256 * 1024;
 
 /** One entry of a scatterlist as the kernel handed it to an importer: a DMA address and a length in bytes. */
-export interface Entry {
+interface Entry {
   readonly address: bigint;
   readonly length: number;
 }
 
 /** How the oracle attaches: what it lets the exporter do to it. */
 export type AttachMode = "dynamic" | "late" | "pinned" | "no-peer" | "static";
-export type UmemMode = "dynamic" | "pinned" | "revocable";
 
 /** The kernel's own answer: words on success, or a negative errno. */
 export interface Answer {

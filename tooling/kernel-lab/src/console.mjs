@@ -33,7 +33,7 @@ const alarms = [
 ];
 
 const stamp = /^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^\]]*\])?\s?/;
-const marker = /^peerbar-lab: expect (.+)$/;
+const marker = /^peerbar-lab: (expect|allow) (.+)$/;
 
 /** The console line without priority and time stamp. */
 export function message(line) {
@@ -44,7 +44,7 @@ export function message(line) {
  * Every alarm in a console, each with the lines that follow it up to the end of its trace.
  *
  * A job that provokes a warning on purpose writes `peerbar-lab: expect TEXT` to /dev/kmsg first: the next alarm whose title contains
- * TEXT is then what was wanted, and an expectation that nothing met is an alarm itself.
+ * TEXT is then what was wanted, and an expectation that nothing met is an alarm itself. `allow TEXT` may be met or not.
  *
  * @param {string[]} lines
  * @returns {Finding[]}
@@ -53,17 +53,20 @@ export function findings(lines) {
   /** @type {Finding[]} */
   const found = [];
   const expected = [];
+  const allowed = [];
   for (let at = 0; at < lines.length; at++) {
     const text = message(lines[at]);
     const wanted = marker.exec(text);
-    if (wanted) expected.push(wanted[1]);
+    if (wanted) (wanted[1] === "expect" ? expected : allowed).push(wanted[2]);
     const alarm = alarms.find(([, pattern]) => pattern.test(text));
     if (alarm === undefined) continue;
     const end = endOfTrace(lines, at);
     const finding = { kind: alarm[0], title: text, lines: lines.slice(at, end).map(message) };
     at = end - 1;
-    const match = expected.findIndex((part) => finding.lines.some((line) => line.includes(part)));
+    const meets = (part) => finding.lines.some((line) => line.includes(part));
+    const match = expected.findIndex(meets);
     if (match >= 0) expected.splice(match, 1);
+    else if (allowed.some(meets)) continue;
     else if (!repeats(found, finding)) found.push(finding);
   }
   for (const part of expected) {

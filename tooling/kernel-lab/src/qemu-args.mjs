@@ -7,7 +7,8 @@ const kernelArguments = {
   passthrough: ["intel_iommu=on", "iommu=pt"],
   dma: ["intel_iommu=on", "iommu.strict=1"],
   "dma-fq": ["intel_iommu=on", "iommu.strict=0"],
-  virtio: [],
+  // virtio-iommu does not remap interrupts: without this, iommufd refuses to bind a device (EPERM).
+  virtio: ["iommufd.allow_unsafe_interrupts=1"],
   amd: ["iommu.strict=0"],
 };
 

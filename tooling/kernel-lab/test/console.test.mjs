@@ -112,6 +112,13 @@ describe("kernel console", () => {
     ]);
   });
 
+  test("an allowed warning may come or not, and allows nothing else", () => {
+    const allow = "peerbar-lab: allow iova_magazine_free_pfns";
+    expect(kinds(allow)).toEqual([]);
+    expect(kinds(`${allow}\n${warn}`)).toEqual([]);
+    expect(kinds(`${allow}\n${circular}`)).toEqual(["lockdep"]);
+  });
+
   test("stamps with a caller id and lines without one are read", () => {
     expect(message("[   12.345678][   T99] WARNING: x\r")).toBe("WARNING: x");
     expect(message("<4>[ 0.1] a")).toBe("a");
