@@ -2,7 +2,7 @@ import type { Io } from "../io.js";
 import type { Style } from "../style.js";
 
 /** One thing the demo looked at and compared. */
-export interface Check {
+interface Check {
   readonly what: string;
   readonly ok: boolean;
   /** What was found, where it is not what was expected. */

@@ -1,7 +1,7 @@
 import { matrix, type PciTopology } from "@peerbar/p2pdma";
 import { type Account, accountOf, verdicts } from "@peerbar/words";
 import type { JSX } from "preact";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useState } from "preact/hooks";
 import type { EpisodeData, ReportData } from "../data.js";
 import { readPlace, writePlace } from "./address.js";
 import { changes, clearRedirects, nothingChanged, type WhatIfState } from "./edits.js";
@@ -187,7 +187,7 @@ function usePair(topology: PciTopology, data: ReportData): PairState {
   const [pair, setPair] = useState<Pair>(start.pair);
   const [whatIf, setWhatIf] = useState(start.whatIf);
   const machine = useMemo(() => machineOf(topology, data, whatIf), [topology, data, whatIf]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     globalThis.history.replaceState(null, "", writePlace({ ...pair, whatIf }));
   }, [pair, whatIf]);
   return { base: start.machine, machine, pair, setPair, whatIf, setWhatIf };

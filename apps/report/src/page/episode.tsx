@@ -125,32 +125,39 @@ function Step({
   readonly lane: number | undefined;
 }): JSX.Element {
   const failed = step.checks.filter((check) => !check.ok).length;
+  const head = (
+    <>
+      <span class="number">{String(number)}</span> {step.title}
+      {step.checks.length > 0 && (
+        <span class={failed === 0 ? "passed" : "failed"}>
+          {failed === 0
+            ? `✓ ${String(step.checks.length)} check${step.checks.length === 1 ? "" : "s"}`
+            : `✕ ${String(failed)} failed`}
+        </span>
+      )}
+    </>
+  );
   return (
     <tbody>
       <tr class="step">
         <th scope="rowgroup" colSpan={3}>
-          <details open={to === step.first}>
-            <summary>
-              <span class="number">{String(number)}</span> {step.title}
-              {step.checks.length > 0 && (
-                <span class={failed === 0 ? "passed" : "failed"}>
-                  {failed === 0
-                    ? `✓ ${String(step.checks.length)} check${step.checks.length === 1 ? "" : "s"}`
-                    : `✕ ${String(failed)} failed`}
-                </span>
-              )}
-            </summary>
-            {step.lines.map((line) => (
-              <p key={line}>{line}</p>
-            ))}
-            <ul>
-              {step.checks.map((check) => (
-                <li key={check.what}>
-                  {check.ok ? "✓" : "✕ FAILED:"} {check.what}
-                </li>
+          {step.lines.length + step.checks.length === 0 ? (
+            head
+          ) : (
+            <details open={to === step.first}>
+              <summary>{head}</summary>
+              {step.lines.map((line) => (
+                <p key={line}>{line}</p>
               ))}
-            </ul>
-          </details>
+              <ul>
+                {step.checks.map((check) => (
+                  <li key={check.what}>
+                    {check.ok ? "✓" : "✕ FAILED:"} {check.what}
+                  </li>
+                ))}
+              </ul>
+            </details>
+          )}
         </th>
       </tr>
       {lanes.rows.slice(step.first, to).map((row, i) => (

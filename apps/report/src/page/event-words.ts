@@ -13,18 +13,19 @@ const words: Readonly<Record<string, Words>> = {
   pin: (of) => `${of("attachment")} pins`,
   unpin: (of) => `${of("attachment")} unpins`,
   map: (of) =>
-    `${of("attachment")} is mapped: ${of("size")} bytes at ${of("space")} ${of("first")}, ${of("entries")} entries`,
+    `${of("attachment")} is mapped: ${of("size")} bytes at ${of("space")} ${of("first")}, ${many(of("entries"), "entry", "entries")}`,
   unmap: (of) => `mapping ${of("mapping")} of ${of("attachment")} is undone`,
   open: (of) => `${of("attachment")} agrees on "${of("interconnect")}"`,
   refuse: (of) => `${of("operation")} of ${of("attachment")} is refused: ${of("code")}`,
-  invalidate: (of) => `${of("attachments")} attachments are told to let go`,
+  invalidate: (of) =>
+    `${many(of("attachments"), "attachment is", "attachments are")} told to let go`,
   lock: () => "the reservation is locked",
   unlock: () => "the reservation is unlocked",
   fence: (of) => `fence ${of("fence")} joins the reservation (${of("usage")})`,
   signal: (of) => `fence ${of("fence")} signals`,
   trigger: (of) => `${of("trigger")} at ${of("device")}`,
   revoke: (of) => `${of("buffer")} is revoked: no new mapping from here on`,
-  drain: (of) => `the revoke waits for ${of("mappings")} mappings`,
+  drain: (of) => `the revoke waits for ${many(of("mappings"), "mapping", "mappings")}`,
   drained: () => "the revoke is complete: no mapping and no fence is left",
   restore: (of) => `${of("buffer")} can be mapped again`,
   zap: (of) => `CPU mappings of ${of("device")} are taken down (${of("views")})`,
@@ -44,8 +45,9 @@ const words: Readonly<Record<string, Words>> = {
   "iommufd-map": (of) =>
     `address space ${of("ioas")}: IOVA ${of("iova")}, ${of("length")} bytes of ${of("buffer")}`,
   "iommufd-unmap": (of) => `address space ${of("ioas")}: IOVA ${of("iova")} is unmapped`,
-  "iommufd-revoke": (of) => `${of("areas")} areas lose their translations`,
-  "iommufd-restore": (of) => `${of("areas")} areas are filled again`,
+  "iommufd-revoke": (of) =>
+    many(of("areas"), "area loses its translations", "areas lose their translations"),
+  "iommufd-restore": (of) => `${many(of("areas"), "area is", "areas are")} filled again`,
   "rdma-reg-mr": (of) =>
     `${of("device")} registers key ${of("key")} (${of("mode")}), ${of("length")} bytes`,
   "rdma-dereg-mr": (of) => `key ${of("key")} is deregistered`,
@@ -55,6 +57,10 @@ const words: Readonly<Record<string, Words>> = {
     `page fault of key ${of("key")}: mapped anew in pages of ${of("pageSize")} bytes`,
   "rdma-completion": (of) => `queue pair ${of("qp")}: ${of("opcode")}, ${of("status")}`,
 };
+
+function many(count: string, one: string, more: string): string {
+  return `${count} ${count === "1" ? one : more}`;
+}
 
 /** An event as a sentence; one of a kind not known here as its fields. */
 export function eventWords(event: EpisodeEvent): string {

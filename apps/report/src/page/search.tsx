@@ -52,7 +52,7 @@ export function Search({ topology, query, hits, onQuery, onChoose }: SearchProps
         }}
       />
       <p class="hidden" role="status">
-        {query === "" ? "" : `${String(hits.length)} functions found`}
+        {query === "" ? "" : `${String(hits.length)} function${hits.length === 1 ? "" : "s"} found`}
       </p>
       {query !== "" && (
         <div class="hits">

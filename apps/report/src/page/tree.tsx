@@ -1,5 +1,5 @@
 import type { JSX } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import {
   type Frame,
   type PlacedEdge,
@@ -28,7 +28,8 @@ export function Tree(props: TreeProps): JSX.Element {
   const moved = useRef(false);
   const current = picture.nodes.find((node) => node.key === at) ?? picture.nodes[0];
   const children = useMemo(() => childrenOf(picture), [picture]);
-  useEffect(() => {
+  // At once, not after the next paint: the next key goes to what has the focus.
+  useLayoutEffect(() => {
     if (!moved.current) return;
     moved.current = false;
     own.current?.querySelector<SVGGElement>('[tabindex="0"]')?.focus();
