@@ -179,7 +179,7 @@ function inScene(make: ImportClass, scene: Scene, stage: Stage): ImportClass {
 }
 
 /** One exporter, one importer that comes and goes, one or more resets: nothing in it knows of any defect. */
-export function resetRace(name: string, cast: Cast): Scenario {
+function resetRace(name: string, cast: Cast): Scenario {
   const { scene = "writes-locked", resets = 1, mode = "dynamic", imported = SimpleImport } = cast;
   return scenario(name, (stage) => {
     const memory = new PhysicalMemory();

@@ -17,7 +17,7 @@ import { memorySubject } from "../fixtures/subjects.js";
 import { ExporterOf } from "../fixtures/variants.js";
 
 /** A subject with parts of its fixture replaced. */
-export function withFixture(
+function withFixture(
   subject: ExporterSubject,
   change: (fixture: ExporterFixture) => Partial<ExporterFixture>,
 ): ExporterSubject {
