@@ -18,7 +18,7 @@ export interface Reading {
 }
 
 /** A file that is no capture, or a damaged one. */
-export interface Unread {
+interface Unread {
   readonly path: string;
   readonly stamp: string;
   readonly error: string;
