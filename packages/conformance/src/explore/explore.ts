@@ -99,7 +99,7 @@ const AUDIT_RUNS = 64;
 const AUDIT_SHARE = 16;
 const AUDIT_SEED = 0x5eed;
 const UNDECLARED =
-  "found by a random order after every declared one had passed, or beyond the bound: where no bound was set, the scenario shares something that it does not declare with touch() or shared()";
+  "found by a random order after every declared one had passed: the scenario shares something that it does not declare with touch() or shared()";
 const PROGRESS_EVERY = 256;
 /** Beginnings per shard, so that the parts come out about even. */
 const PREFIXES_PER_SHARD = 8;
@@ -158,7 +158,8 @@ class Exploring {
     }
     // The last order may have been the last there is.
     if (this.#failures.length < maxFailures && signal?.aborted !== true) this.#strategy.next();
-    if (this.#strategy.exhausted && this.#failures.length === 0) await this.#audit();
+    const { exhausted, bounded } = this.#strategy;
+    if (exhausted && !bounded && this.#failures.length === 0) await this.#audit();
     onProgress?.(this.#progress());
   }
 
