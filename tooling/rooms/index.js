@@ -12,7 +12,6 @@ export const rooms = {
   "pcie-sim": ["core", "p2pdma"],
   conformance: ["core"],
   words: ["core", "p2pdma"],
-  words: ["core", "p2pdma"],
   linux: ["core"],
   "iommu-native": ["core", "p2pdma", "linux"],
 };
