@@ -20,8 +20,8 @@ export interface Change {
 }
 
 /** A difference counts from this p on, and from this share of the value on: ratios of one build differ by a few percent. */
-export const SIGNIFICANT = 0.01;
-export const NOTICEABLE = 0.1;
+const SIGNIFICANT = 0.01;
+const NOTICEABLE = 0.1;
 
 /** Compares by ratio, not by time, so that a baseline of another machine still says something. Cases that only one side has are left out. */
 export function compare(

@@ -49,7 +49,7 @@ export interface GrowthSeries {
   setup(size: number): SizedOperation | Promise<SizedOperation>;
 }
 
-export interface SizedOperation {
+interface SizedOperation {
   readonly run: Operation;
   readonly batch?: number;
   readonly perRun?: number;

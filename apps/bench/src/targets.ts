@@ -13,7 +13,7 @@ const exponents: Readonly<Record<string, { exponent: number; why: string }>> = t
 const bytes: Readonly<Record<string, { bytes: number; why: string }>> = targets.bytes;
 
 /** A quick run on a busy machine wobbles: it fails only beyond so many times the target. */
-export const QUICK_SLACK = 1.5;
+const QUICK_SLACK = 1.5;
 
 export function ratioTarget(id: string): RatioTarget {
   return known(ratios[id], id);

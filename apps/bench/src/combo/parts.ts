@@ -24,7 +24,7 @@ export interface ExporterPart {
   open(place: Place, bytes: number): Promise<OpenExporter> | OpenExporter;
 }
 
-export interface OpenExporter {
+interface OpenExporter {
   export(): Promise<DmaBuf> | DmaBuf;
   /** Ends the exporter; every buffer is closed by then. */
   close(): unknown;
@@ -36,13 +36,13 @@ export interface ImporterPart {
   open(place: Place): Promise<OpenImporter> | OpenImporter;
 }
 
-export interface OpenImporter {
+interface OpenImporter {
   import(buffer: DmaBuf): Promise<ImportedPart> | ImportedPart;
   close(): unknown;
 }
 
 /** A buffer imported. */
-export interface ImportedPart {
+interface ImportedPart {
   /** Writes at `at` bytes from the buffer's start; true where every byte arrived. */
   write(at: bigint, bytes: Uint8Array): Promise<boolean>;
   close(): unknown;

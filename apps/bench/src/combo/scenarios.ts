@@ -2,7 +2,7 @@ import type { Operation } from "../case.js";
 import { drop, type ExporterPart, type ImporterPart, type Place } from "./parts.js";
 
 /** Bytes shared in every scenario. */
-export const SHARED = 0x20_0000;
+const SHARED = 0x20_0000;
 
 /** A scenario with its state made. */
 export interface Running {

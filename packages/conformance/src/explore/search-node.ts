@@ -1,7 +1,7 @@
 /** What has become of one ready task at a node: not looked at, to be picked, picked already. */
 export const IDLE = 0;
 export const WANTED = 1;
-export const DONE = 2;
+const DONE = 2;
 
 /** A point of the run being explored, with what is still to be tried there. */
 export class SearchNode {
