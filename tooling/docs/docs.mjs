@@ -1,6 +1,6 @@
 // The API reference of every published library as static HTML with a search, in docs/api.
 //
-//   pnpm docs [--check] [--out DIRECTORY]
+//   pnpm reference [--check] [--out DIRECTORY]
 //
 // --check  writes nothing: every public symbol must be documented, and every link must lead somewhere.
 import { relative } from "node:path";
