@@ -21,8 +21,9 @@ function whole(program: string, ...args: string[]): Operation {
 const node = whole(process.execPath, "-e", "0");
 
 function peerbar(...args: string[]): Operation | Skipped {
-  const cli = fileURLToPath(new URL("../../cli/dist/main.js", import.meta.url));
-  return existsSync(cli)
+  // The program that users start: the bundle beside it only exports what it runs.
+  const cli = fileURLToPath(new URL("../../cli/bin/peerbar.js", import.meta.url));
+  return existsSync(new URL("../../cli/dist/main.js", import.meta.url))
     ? whole(process.execPath, cli, ...args)
     : { skipped: "the command line tool is not built (pnpm peerbar --help)" };
 }
