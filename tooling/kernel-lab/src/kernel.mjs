@@ -23,7 +23,7 @@ import { LabError, Progress, say } from "./say.mjs";
 const fragmentFile = join(room, "kernel/lab.config");
 const STAMP = "ready.json";
 /** Rough number of steps of a build, for the progress line alone. */
-const STEPS = 2900;
+const STEPS = 2300;
 
 /**
  * The kernel to boot: the user's own (KERNEL_IMAGE, with KERNEL_BUILD where modules are wanted), one built from the user's source
