@@ -1,22 +1,12 @@
 import { classNames } from "@peerbar/words";
 import { auditVerb } from "./audit/verb.js";
 import { exploreVerb } from "./explore/verb.js";
-import { backends, cpuKinds, roles, shells } from "./kinds.js";
+import { backends, roles, shells } from "./kinds.js";
 import { labelsVerb } from "./labels/verb.js";
+import { cpu, file } from "./options.js";
 import { shareVerb } from "./share/verb.js";
 import type { ArgumentSpec, OptionSpec, Verb } from "./verb.js";
 
-const file: OptionSpec = {
-  flags: "-F, --file <capture>",
-  description:
-    "a capture instead of this machine: lspci text or hex, /sys as directory or tar, peerbar JSON",
-  completes: "file",
-};
-const cpu: OptionSpec = {
-  flags: "--cpu <kind>",
-  description: `CPU where the capture does not say: ${cpuKinds.join(", ")}`,
-  completes: cpuKinds,
-};
 const json: OptionSpec = { flags: "--json", description: "one JSON object instead of text" };
 const ascii: OptionSpec = {
   flags: "--ascii",

@@ -1,3 +1,4 @@
+import { cpu, file } from "../options.js";
 import type { Verb } from "../verb.js";
 
 /** Formats of `peerbar labels`. */
@@ -11,12 +12,8 @@ export const labelsVerb: Verb = {
     "A switch-local domain is named by the lowest address of the devices that reach each other by bus address. With -o the file is written whole or not at all: its readers never see half of it.",
   ],
   options: [
-    {
-      flags: "-F, --file <capture>",
-      description: "a capture instead of this machine",
-      completes: "file",
-    },
-    { flags: "--cpu <kind>", description: "CPU where the capture does not say" },
+    file,
+    cpu,
     {
       flags: "--format <name>",
       description: labelFormats.join(", "),
