@@ -13,7 +13,7 @@ const step: BenchCase = {
   id: "explorer/step",
   async setup() {
     // The engine takes longer to settle here than anywhere else: no two runs go the same way.
-    await random(10 * RUNS);
+    await random(40 * RUNS);
     const { steps } = await random(RUNS);
     return {
       run: () => random(RUNS),

@@ -16,9 +16,12 @@ export interface DescriptorSource {
   setRevoked(fd: number, revoked: boolean): void;
 }
 
+/** A page that was handed out and never written: zeros, which take no memory. */
+const UNTOUCHED = new Uint8Array(PAGE_SIZE);
+
 /**
- * Sparse physical memory, page by page: what the reference exporter shares and the suites' devices read and write.
- * Addresses and lengths are bytes.
+ * Sparse physical memory, page by page: what the reference exporter shares and the suites' devices read and write. A page takes memory once
+ * it is written. Addresses and lengths are bytes.
  */
 export class PhysicalMemory {
   /** Absent for memory of this process. */
@@ -36,7 +39,7 @@ export class PhysicalMemory {
     const pages = toPfn(length + PAGE_BYTES - 1n);
     const first = this.#next;
     this.#next += pages + 1;
-    for (let i = 0; i < pages; i++) this.#pages.set(first + i, new Uint8Array(PAGE_SIZE));
+    for (let i = 0; i < pages; i++) this.#pages.set(first + i, UNTOUCHED);
     return { start: physAddr(fromPfn(first)), length };
   }
 
@@ -47,31 +50,39 @@ export class PhysicalMemory {
 
   /** Writes up to the first byte that is not there. @returns how many bytes were written. */
   write(address: bigint, bytes: Uint8Array): number {
-    return this.#walk(address, bytes.length, (page, at, done, count) => {
-      page.set(bytes.subarray(done, done + count), at);
+    return this.#walk(address, bytes.length, (page, pfn, at, done, count) => {
+      this.#own(page, pfn).set(bytes.subarray(done, done + count), at);
     });
   }
 
   /** Reads up to the first byte that is not there. @returns how many bytes were read. */
   read(address: bigint, into: Uint8Array): number {
-    return this.#walk(address, into.length, (page, at, done, count) => {
+    return this.#walk(address, into.length, (page, _pfn, at, done, count) => {
       into.set(page.subarray(at, at + count), done);
     });
+  }
+
+  #own(page: Uint8Array, pfn: number): Uint8Array {
+    if (page !== UNTOUCHED) return page;
+    const own = new Uint8Array(PAGE_SIZE);
+    this.#pages.set(pfn, own);
+    return own;
   }
 
   #walk(
     address: bigint,
     length: number,
-    visit: (page: Uint8Array, at: number, done: number, count: number) => void,
+    visit: (page: Uint8Array, pfn: number, at: number, done: number, count: number) => void,
   ): number {
     let done = 0;
     while (done < length) {
       const now = address + BigInt(done);
-      const page = this.#pages.get(toPfn(now));
+      const pfn = toPfn(now);
+      const page = this.#pages.get(pfn);
       if (page === undefined) break;
       const at = Number(now & (PAGE_BYTES - 1n));
       const count = Math.min(PAGE_SIZE - at, length - done);
-      visit(page, at, done, count);
+      visit(page, pfn, at, done, count);
       done += count;
     }
     return done;
