@@ -11,7 +11,7 @@ import { Stryker } from "@stryker-mutator/core";
 import { rooms, threshold } from "./rooms.mjs";
 import { summarize, survivorsOf } from "./summary.mjs";
 
-const FILES_AT_ONCE = 7;
+const FILES_AT_ONCE = 4;
 
 // Whoever works on the machine meanwhile comes first; the workers inherit it.
 setPriority(19);

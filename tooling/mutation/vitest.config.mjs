@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
 /** Tests of one room as Stryker runs them, in a copy: no time limit of ours may end a slow mutant before Stryker's does. */
@@ -13,6 +14,7 @@ export default defineConfig({
       "test/storm.test.ts",
       "test/model.property.test.ts",
     ],
+    runner: fileURLToPath(new URL("idle-runner.mjs", import.meta.url)),
     testTimeout: 120_000,
   },
 });
