@@ -96,6 +96,29 @@ describe("areas", () => {
     expect([copy.mapped, await copy.unmap(), copy.mapped]).toEqual([true, 0x4000n, false]);
   });
 
+  it("beyond Linux: a cut copy comes back with the very part of the buffer it showed (iommufd R24)", async () => {
+    const { backend, iommufd, ioas, exporter, map } = setup({ remapOnRestore: true });
+    const other = iommufd.allocIoas();
+    await map(0x1_0000n, { offset: 0x1000n, length: 0x3000n });
+    await map(0x1_3000n);
+    other.copy(ioas, iova(0x1_1000n), 0x3000n, { iova: iova(0x8_0000n), access: "rw" });
+    const shown = () =>
+      [...(backend.spaces[1]?.areas.values() ?? [])].map(({ iova: at, request: { slice } }) => [
+        at,
+        slice.offset,
+        slice.length,
+      ]);
+    const parts = [
+      [0x8_0000n, 0x2000n, 0x2000n],
+      [0x8_2000n, 0n, 0x1000n],
+    ];
+    expect(shown()).toEqual(parts);
+    await exporter.move(true);
+    await exporter.move(false);
+    await iommufd.settled();
+    expect(shown()).toEqual(parts);
+  });
+
   it("a cut copy that fails at its second part leaves nothing of its first", async () => {
     const { backend, iommufd, ioas, map } = setup();
     const other = iommufd.allocIoas();
