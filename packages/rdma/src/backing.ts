@@ -5,6 +5,7 @@ import {
   type DmaEngine,
   type Held,
   hex,
+  type ObjectWatch,
   type ScatterSlice,
   type Scheduler,
   type WaitOptions,
@@ -38,11 +39,14 @@ export abstract class Backing {
   readonly params: BackingParams;
   readonly inFlight: InFlight;
   readonly engine: DmaEngine | undefined;
+  /** The data path looks without the reservation. */
+  readonly #watch: ObjectWatch | undefined;
   #translation: Translation | undefined;
 
   constructor(params: BackingParams) {
     this.params = params;
     this.engine = params.device.engine;
+    this.#watch = params.scheduler.watch?.object(`${params.device.name}.mr`);
     this.inFlight = new InFlight(`${params.device.name}.mr`, params.scheduler);
   }
 
@@ -50,6 +54,7 @@ export abstract class Backing {
 
   /** What the hardware translates with now. */
   get translation(): Translation | undefined {
+    this.#watch?.touch(false);
     return this.#translation;
   }
 
@@ -79,6 +84,7 @@ export abstract class Backing {
         },
       );
     }
+    this.#watch?.touch(true);
     this.#translation = new Translation(slice, offset, pageSize);
     return pageSize;
   }
@@ -87,7 +93,8 @@ export abstract class Backing {
   protected invalidate(held: Held, why: "revoked" | "zapped"): void {
     // Also where another path got here first: its DMA may still be out.
     this.inFlight.fenceOff(held);
-    if (this.#translation === undefined) return;
+    if (this.translation === undefined) return;
+    this.#watch?.touch(true);
     this.#translation = undefined;
     this.params.onInvalidate(why);
   }

@@ -1,4 +1,4 @@
-import { type DeviceFence, FenceContext, type Held, type Scheduler, waitFor } from "@peerbar/core";
+import { type DeviceFence, FenceContext, type Held, type ObjectWatch, type Scheduler, waitFor } from "@peerbar/core";
 
 const contexts = new WeakMap<Scheduler, number>();
 
@@ -15,6 +15,7 @@ function nextContext(scheduler: Scheduler): number {
 export class InFlight {
   readonly #name: string;
   readonly #scheduler: Scheduler;
+  readonly #watch: ObjectWatch | undefined;
   readonly #idle = new Set<() => void>();
   #timeline: FenceContext | undefined;
   #count = 0;
@@ -23,13 +24,16 @@ export class InFlight {
   constructor(name: string, scheduler: Scheduler) {
     this.#name = name;
     this.#scheduler = scheduler;
+    this.#watch = scheduler.watch?.object(name);
   }
 
   begin(): void {
+    this.#watch?.touch(true);
     this.#count += 1;
   }
 
   end(): void {
+    this.#watch?.touch(true);
     this.#count -= 1;
     if (this.#count > 0) return;
     const fence = this.#fence;
@@ -40,6 +44,7 @@ export class InFlight {
 
   /** Makes the exporter wait for what is in flight now. */
   fenceOff(held: Held): void {
+    this.#watch?.touch(false);
     if (this.#count === 0 || this.#fence !== undefined) return;
     this.#timeline ??= new FenceContext(nextContext(this.#scheduler), this.#name, this.#scheduler);
     this.#fence = this.#timeline.next();
@@ -49,6 +54,7 @@ export class InFlight {
 
   /** Waits until nothing is on the wires. Start no more before. */
   async drained(): Promise<void> {
+    this.#watch?.touch(false);
     if (this.#count === 0) return;
     await waitFor(
       this.#scheduler,

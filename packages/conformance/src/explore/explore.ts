@@ -6,7 +6,7 @@ import type { Failure } from "./failure.js";
 import { HashTable } from "./hash-table.js";
 import { Prefixes } from "./prefixes.js";
 import { RandomOrders } from "./random.js";
-import { failureOf } from "./replayed.js";
+import { failureFrom, failureOf } from "./replayed.js";
 import { type Outcome, Runner } from "./runner.js";
 import type { Scenario } from "./scenario.js";
 import { shrink } from "./shrink.js";
@@ -100,6 +100,10 @@ const AUDIT_SHARE = 16;
 const AUDIT_SEED = 0x5eed;
 const UNDECLARED =
   "found by a random order after every declared one had passed: the scenario shares something that it does not declare with touch() or shared()";
+const UNSEEN =
+  "actors share something that is no lock, fence or buffer and that nobody tells of: this order does what no order that was run had done";
+const UNSEEN_HINT =
+  "tell of it with touch() or shared(), a package with scheduler.watch; until then a bound or the random strategy says more";
 const PROGRESS_EVERY = 256;
 /** Beginnings per shard, so that the parts come out about even. */
 const PREFIXES_PER_SHARD = 8;
@@ -164,17 +168,27 @@ class Exploring {
   }
 
   /**
-   * Pruning trusts what the scenario declares. Some random orders, pruned ones among them, may show that it shares something without saying
-   * so: then they fail, though every class has passed.
+   * Pruning trusts what the scenario and the packages in it declare. Some random orders, pruned ones among them, may show that something is
+   * shared without anybody saying so: they fail though every class has passed, or they are of a class that was not run.
    */
   async #audit(): Promise<void> {
     const { reduce, shard } = this.#options;
     if (reduce === false) return;
     const orders = new RandomOrders(AUDIT_SEED, shard?.index ?? 0, shard?.count ?? 1);
     const runs = Math.max(AUDIT_RUNS, Math.ceil(this.#interleavings / AUDIT_SHARE));
+    this.#runner.onState = undefined;
     for (let i = 0; i < runs && orders.next() && this.#failures.length === 0; i++) {
-      await this.#keepFailure(await this.#runner.run(orders), UNDECLARED);
+      const outcome = await this.#runner.run(orders);
+      await this.#keepFailure(outcome, UNDECLARED);
+      // A shard knows its own classes alone, a full table not even those.
+      if (shard === undefined && !this.#ends.lossy) this.#keepUnseen(outcome);
     }
+  }
+
+  #keepUnseen(outcome: Outcome): void {
+    const { low, high } = outcome.execution.trace;
+    if (this.#failures.length > 0 || this.#ends.get(low, high) >= 0) return;
+    this.#failures.push(failureFrom(outcome, "undeclared", UNSEEN, UNSEEN_HINT));
   }
 
   result(): Exploration {

@@ -19,7 +19,10 @@ export type FailureKind =
   /** A promise rejected and nobody looked. */
   | "unhandled-rejection"
   /** Two lock classes are taken in both orders, deadlock or not. */
-  | "lock-order";
+  | "lock-order"
+  /** After an exhausted search an order came to what none before had: steps were taken to commute that do not. Seen by comparing orders: the
+   * schedule shows that order, and its replay alone finds nothing. */
+  | "undeclared";
 
 /** One thing found, and how to see it again. JSON as it stands. */
 export interface Failure {

@@ -39,7 +39,9 @@ export class HashTable {
       this.#values[known] = value + 1;
       return false;
     }
-    if (this.#used * 2 > this.#slots && this.#slots < LARGEST) this.#grow();
+    while (this.#slots < LARGEST && (this.#used * 2 > this.#slots || this.#crowded(low))) {
+      this.#grow();
+    }
     this.#put(low, high, value + 1);
     this.#added += 1;
     return true;
@@ -53,6 +55,15 @@ export class HashTable {
       if (this.#keys[at * 2] === low && this.#keys[at * 2 + 1] === high) return at;
     }
     return -1;
+  }
+
+  /** Whether there is no free slot where that state belongs. */
+  #crowded(low: number): boolean {
+    const mask = this.#slots - 1;
+    for (let probe = 0; probe < PROBES; probe++) {
+      if (this.#values[(low + probe) & mask] === 0) return false;
+    }
+    return true;
   }
 
   #put(low: number, high: number, stored: number): void {

@@ -1,5 +1,5 @@
 import type { DmaBufEvent } from "@peerbar/core";
-import type { Failure } from "./failure.js";
+import type { Failure, FailureKind } from "./failure.js";
 import { Script } from "./replay.js";
 import { type Outcome, Runner } from "./runner.js";
 import type { Scenario } from "./scenario.js";
@@ -42,15 +42,29 @@ export async function replay(scenario: Scenario, schedule: string): Promise<Repl
 export function failureOf(outcome: Outcome): Failure | undefined {
   const { failure } = outcome.execution;
   if (failure === undefined) return undefined;
-  const schedule = formatSchedule(outcome.moves);
+  const found = failureFrom(outcome, failure.kind, failure.message, failure.detail ?? null);
   const other = failure.back.find((edge) => edge.schedule !== undefined);
   return {
-    kind: failure.kind,
-    message: failure.message,
+    ...found,
     actor: outcome.actors[failure.actor]?.name ?? null,
-    detail: failure.detail ?? null,
-    schedule,
-    otherSchedule: other?.schedule === schedule ? null : (other?.schedule ?? null),
+    otherSchedule: other?.schedule === found.schedule ? null : (other?.schedule ?? null),
+  };
+}
+
+/** What one run shows, of no actor in particular. */
+export function failureFrom(
+  outcome: Outcome,
+  kind: FailureKind,
+  message: string,
+  detail: string | null,
+): Failure {
+  return {
+    kind,
+    message,
+    actor: null,
+    detail,
+    schedule: formatSchedule(outcome.moves),
+    otherSchedule: null,
     preemptions: outcome.preemptions,
     trace: traceOf(outcome),
   };
