@@ -25,6 +25,27 @@ export interface Prepared {
   readonly close?: () => unknown;
 }
 
+/** What was timed elsewhere, inside another machine or by other processes: one number a round and side, nanoseconds for one operation. */
+export interface Taken {
+  readonly ns: readonly number[];
+  readonly yardstickNs: readonly number[];
+}
+
+/** How long to look. */
+export interface Effort {
+  /** Rounds of case and yardstick in turn. */
+  readonly rounds: number;
+  /** Milliseconds a side and round. */
+  readonly timeMs: number;
+  /** Milliseconds before the first round of each side, in which the engine optimises. */
+  readonly warmupMs: number;
+  /** Rounds of a growth series, and its largest sizes left out: they take longest and say least in a hurry. */
+  readonly growthRounds: number;
+  readonly sizesLeftOut: number;
+  /** Nothing that takes minutes, and no machine is booted. */
+  readonly hurried: boolean;
+}
+
 /** Why a case cannot run here. */
 export interface Skipped {
   readonly skipped: string;
@@ -36,7 +57,24 @@ export interface Skipped {
  */
 export interface BenchCase {
   readonly id: string;
-  setup(): Prepared | Skipped | Promise<Prepared | Skipped>;
+  setup(effort: Effort): Setup | Promise<Setup>;
+}
+
+type Setup = Prepared | Taken | Skipped;
+
+/** What one thing keeps, or a process took. */
+export interface MemoryBench {
+  readonly id: string;
+  measure(effort: Effort): MemoryTaken | Skipped | Promise<MemoryTaken | Skipped>;
+}
+
+/** Bytes for one of `count` things. */
+export interface MemoryTaken {
+  readonly bytes: number;
+  readonly count: number;
+  /** The shares of heap and external memory, where they are known apart. */
+  readonly heap?: number;
+  readonly external?: number;
 }
 
 /** One operation at several sizes: how its cost grows. Its target in targets.json is an exponent. */
@@ -87,13 +125,8 @@ export interface GrowthRow {
 }
 
 /** What one thing keeps. */
-export interface MemoryRow {
+export interface MemoryRow extends MemoryTaken {
   readonly id: string;
-  /** Heap and external bytes for one. */
-  readonly bytes: number;
-  readonly heap: number;
-  readonly external: number;
-  readonly count: number;
   readonly target: number;
   readonly verdict: Verdict;
 }

@@ -2,27 +2,19 @@ import { Bench } from "tinybench";
 import type {
   BenchCase,
   BenchRow,
+  Effort,
   GrowthRow,
   GrowthSeries,
+  MemoryBench,
+  MemoryRow,
   Operation,
+  Prepared,
   Program,
   Skipped,
+  Taken,
 } from "./case.js";
 import { fitPower, median, spread } from "./statistics.js";
-import { exponentTarget, ratioTarget, verdictOf } from "./targets.js";
-
-/** How long to look. */
-export interface Effort {
-  /** Rounds of case and yardstick in turn. */
-  readonly rounds: number;
-  /** Milliseconds a side and round. */
-  readonly timeMs: number;
-  /** Milliseconds before the first round of each side, in which the engine optimises. */
-  readonly warmupMs: number;
-  /** Rounds of a growth series, and its largest sizes left out: they take longest and say least in a hurry. */
-  readonly growthRounds: number;
-  readonly sizesLeftOut: number;
-}
+import { bytesTarget, exponentTarget, ratioTarget, verdictOf } from "./targets.js";
 
 export const full: Effort = {
   rounds: 11,
@@ -30,6 +22,7 @@ export const full: Effort = {
   warmupMs: 500,
   growthRounds: 7,
   sizesLeftOut: 0,
+  hurried: false,
 };
 export const quick: Effort = {
   rounds: 5,
@@ -37,6 +30,7 @@ export const quick: Effort = {
   warmupMs: 200,
   growthRounds: 2,
   sizesLeftOut: 1,
+  hurried: true,
 };
 
 /** Something to time: see {@link Prepared}. */
@@ -70,6 +64,10 @@ export async function measurePair(
     yardstickNs.push(await theirs());
     if (round % 2 === 1) ns.push(await mine());
   }
+  return pairTimes({ ns, yardstickNs });
+}
+
+function pairTimes({ ns, yardstickNs }: Taken): PairTimes {
   const ratios = ns.map((value, round) => value / (yardstickNs[round] ?? Number.NaN));
   return { ns: median(ns), yardstickNs: median(yardstickNs), ratios };
 }
@@ -77,16 +75,9 @@ export async function measurePair(
 /** Times a case beside its yardstick; the median of the rounds' ratios counts. */
 export async function measure(benchCase: BenchCase, effort: Effort): Promise<BenchRow | Skipped> {
   const target = ratioTarget(benchCase.id);
-  const prepared = await benchCase.setup();
+  const prepared = await benchCase.setup(effort);
   if ("skipped" in prepared) return prepared;
-  const { run, yardstick, batch = 100, yardstickBatch = batch, elsewhere } = prepared;
-  const other =
-    typeof yardstick === "function"
-      ? { run: yardstick, batch: yardstickBatch, perRun: prepared.perYardstick ?? 1, elsewhere }
-      : yardstick;
-  const one = { run, batch, perRun: prepared.perRun ?? 1, elsewhere };
-  const times = await measurePair(one, other, effort);
-  await prepared.close?.();
+  const times = "ns" in prepared ? pairTimes(prepared) : await timePrepared(prepared, effort);
   const ratio = median(times.ratios);
   return {
     id: benchCase.id,
@@ -97,6 +88,18 @@ export async function measure(benchCase: BenchCase, effort: Effort): Promise<Ben
     target: target.ratio,
     verdict: verdictOf(ratio, target.ratio),
   };
+}
+
+async function timePrepared(prepared: Prepared, effort: Effort): Promise<PairTimes> {
+  const { run, yardstick, batch = 100, yardstickBatch = batch, elsewhere } = prepared;
+  const other =
+    typeof yardstick === "function"
+      ? { run: yardstick, batch: yardstickBatch, perRun: prepared.perYardstick ?? 1, elsewhere }
+      : yardstick;
+  const one = { run, batch, perRun: prepared.perRun ?? 1, elsewhere };
+  const times = await measurePair(one, other, effort);
+  await prepared.close?.();
+  return times;
 }
 
 /** Times one operation at each of its sizes, round by round, and fits a power law through the medians. */
@@ -120,6 +123,17 @@ export async function measureGrowth(series: GrowthSeries, effort: Effort): Promi
   const target = exponentTarget(series.id);
   const verdict = verdictOf(exponent, target);
   return { id: series.id, unit: series.unit, points, exponent, r2, target, verdict };
+}
+
+/** Measures what one thing keeps. */
+export async function measureMemory(
+  bench: MemoryBench,
+  effort: Effort,
+): Promise<MemoryRow | Skipped> {
+  const target = bytesTarget(bench.id);
+  const taken = await bench.measure(effort);
+  if ("skipped" in taken) return taken;
+  return { id: bench.id, ...taken, target, verdict: verdictOf(taken.bytes, target) };
 }
 
 /** Warms an operation up; the function returned looks at it for a round and gives nanoseconds for one. */

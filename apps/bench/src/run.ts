@@ -1,6 +1,5 @@
-import type { BenchRow, GrowthRow, MemoryRow, SkippedRow } from "./case.js";
-import { type Effort, measure, measureGrowth } from "./measure.js";
-import { measureMemory } from "./memory/measure.js";
+import type { BenchRow, Effort, GrowthRow, MemoryRow, SkippedRow } from "./case.js";
+import { measure, measureGrowth, measureMemory } from "./measure.js";
 import { Progress } from "./progress.js";
 import type { Suite } from "./suites.js";
 
@@ -47,11 +46,12 @@ export async function runSuites(chosen: readonly Suite[], effort: Effort): Promi
         results.growth.push(await measureGrowth(series, effort));
       });
     }
-    for (const id of memory) {
-      progress.start(id);
-      const row = measureMemory(id);
-      if ("reason" in row) skip(row);
-      else results.memory.push(row);
+    for (const bench of memory) {
+      await attempt(bench.id, async () => {
+        const row = await measureMemory(bench, effort);
+        if ("skipped" in row) skip({ id: bench.id, reason: row.skipped });
+        else results.memory.push(row);
+      });
     }
   }
   progress.end();

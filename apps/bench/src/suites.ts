@@ -1,5 +1,5 @@
-import type { BenchCase, GrowthSeries } from "./case.js";
-import { memoryCases } from "./memory/cases.js";
+import type { BenchCase, GrowthSeries, MemoryBench } from "./case.js";
+import { memory } from "./memory/in-child.js";
 import { core, coreGrowth } from "./suites/core.js";
 import { explorer, explorerGrowth } from "./suites/explorer.js";
 import { exporterImporters, exporterImportersGrowth } from "./suites/exporter-importers.js";
@@ -13,14 +13,13 @@ import { topology, topologyGrowth } from "./suites/topology.js";
 export interface Suite {
   readonly cases: readonly BenchCase[];
   readonly growth: readonly GrowthSeries[];
-  /** Ids of memory cases. */
-  readonly memory: readonly string[];
+  readonly memory: readonly MemoryBench[];
 }
 
 function suite(
   cases: readonly BenchCase[],
   growth: readonly GrowthSeries[] = [],
-  memory: readonly string[] = [],
+  memory: readonly MemoryBench[] = [],
 ): Suite {
   return { cases, growth, memory };
 }
@@ -35,5 +34,5 @@ export const suites: Readonly<Record<string, Suite>> = {
   explorer: suite(explorer, explorerGrowth),
   native: suite(native),
   processes: suite(processes),
-  memory: suite([], [], Object.keys(memoryCases)),
+  memory: suite([], [], memory),
 };

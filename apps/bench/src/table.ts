@@ -40,9 +40,7 @@ export function memoryTable(rows: readonly MemoryRow[]): string {
     ["memory", "bytes each", "heap", "external", "count", "target", ""],
     rows.map((row) => [
       row.id,
-      row.bytes.toFixed(1),
-      row.heap.toFixed(1),
-      row.external.toFixed(1),
+      ...[row.bytes, row.heap, row.external].map((bytes) => bytes?.toFixed(1) ?? "-"),
       String(row.count),
       `<= ${String(row.target)}`,
       row.verdict,

@@ -14,6 +14,8 @@ import { LabError } from "./say.mjs";
  * @property {number} cases of `differential`
  * @property {number} seed of its first case
  * @property {string | undefined} save folder for its answer files
+ * @property {string | undefined} json file for the rounds of `bench`
+ * @property {boolean} cached of `bench`: build and install nothing
  */
 
 const verbs = [
@@ -35,7 +37,8 @@ export const usage = `usage: pnpm lab [OPTIONS] [FILE... | shell | run CMD... | 
   run CMD...  one command inside; its output and exit code are the lab's
   differential  random cases asked of the kernel and of the model: --cases N, --seed N, --machine A,B,..., --save FOLDER
   check FILE...  answer files that differential saved, through the model
-  bench       loops of ioctls in TypeScript against the same in C
+  bench       loops of ioctls in TypeScript against the same in C: --json FILE keeps the rounds for pnpm bench, --cached builds and
+              installs nothing, and ends with 3 where that would be needed
   build       the kernel and the oracle module, nothing else
   machines    the table of machines
   doctor      what is here and what is missing; installs nothing
@@ -66,6 +69,8 @@ export function parseArguments(words) {
     cases: 200,
     seed: 1,
     save: undefined,
+    json: undefined,
+    cached: false,
   };
   let at = 0;
   for (; at < words.length; at++) {
@@ -118,6 +123,12 @@ function option(result, word, value) {
     case "--save":
       result.save = text(word, value);
       return 1;
+    case "--json":
+      result.json = text(word, value);
+      return 1;
+    case "--cached":
+      result.cached = true;
+      return 0;
     case "--cpus":
       result.cpus = count(word, value, 1, 8);
       return 1;

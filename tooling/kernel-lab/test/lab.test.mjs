@@ -24,7 +24,21 @@ describe("arguments", () => {
     });
   });
 
+  test("bench says where its rounds go, and whether it may build", () => {
+    expect(parseArguments(["bench"])).toMatchObject({
+      verb: "bench",
+      json: undefined,
+      cached: false,
+    });
+    expect(parseArguments(["bench", "--json", "rounds.json", "--cached"])).toMatchObject({
+      verb: "bench",
+      json: "rounds.json",
+      cached: true,
+    });
+  });
+
   test.each([
+    [["bench", "--json"], /--json needs a value/],
     [["--machine"], /--machine needs a value/],
     [["--cpus", "none"], /--cpus is a whole number from 1 to 8/],
     [["--cpus", "99"], /from 1 to 8/],

@@ -1,8 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { isDmaBufError } from "@peerbar/core";
+import type { Effort } from "../case.js";
 import { machineFacts } from "../facts.js";
 import { benchPlace } from "../machine.js";
-import { type Effort, measurePair } from "../measure.js";
+import { measurePair } from "../measure.js";
 import { Progress } from "../progress.js";
 import { table } from "../table.js";
 import { AWAITS, awaits } from "../yardstick.js";

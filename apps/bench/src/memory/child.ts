@@ -1,28 +1,19 @@
 import { memoryCases } from "./cases.js";
 
 /** Runs one memory case in a process of its own, started with --expose-gc, and prints heap and external bytes for one thing. */
-const found = memoryCases[process.argv[2] ?? ""];
+const [id = "", word] = process.argv.slice(2);
+const found = memoryCases[id];
 const { gc } = globalThis;
 if (found === undefined || gc === undefined) {
-  process.stderr.write("usage: node --expose-gc child.js ID\n");
+  process.stderr.write("usage: node --expose-gc child.js ID [hurried]\n");
   process.exit(2);
 }
-const make = found.setup();
-const before = settled();
-const kept = make();
-const after = settled();
-const each = (bytes: number): number => bytes / found.count;
-process.stdout.write(
-  JSON.stringify({
-    heap: each(after.heapUsed - before.heapUsed),
-    external: each(after.external - before.external),
-    count: found.count,
-    // Alive until here.
-    kept: typeof kept,
-  }),
-);
-
-function settled(): NodeJS.MemoryUsage {
-  for (let i = 0; i < 4; i++) gc?.();
+const { from, to, count, keep } = await found(() => {
+  for (let i = 0; i < 4; i++) gc();
   return process.memoryUsage();
-}
+}, word === "hurried");
+const heap = (to.heapUsed - from.heapUsed) / count;
+const external = (to.external - from.external) / count;
+// What was measured is alive until here.
+const bytes = keep === undefined ? Number.NaN : heap + external;
+process.stdout.write(JSON.stringify({ bytes, heap, external, count }));

@@ -1,5 +1,6 @@
 import { close, ioctl, O_RDWR, open, platformProblem, type Request } from "@peerbar/linux";
 import type { BenchCase } from "../case.js";
+import { labCase } from "../lab.js";
 import { cYardstick } from "../yardstick.js";
 
 /** TCGETS, which /dev/null refuses: the way into the kernel and back, and no more. */
@@ -32,4 +33,8 @@ const refused: BenchCase = {
   },
 };
 
-export const native: readonly BenchCase[] = [refused];
+/** What a real kernel does: ours through the foreign function interface, against the same loop in C, side by side in one boot. */
+const mapAndUnmap = labCase("native/lab-map-unmap");
+const exportAndClose = labCase("native/lab-export-close");
+
+export const native: readonly BenchCase[] = [refused, mapAndUnmap, exportAndClose];

@@ -1,0 +1,70 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { BenchCase, Skipped, Taken } from "./case.js";
+
+/** Exit code of the lab where it cannot run. */
+const CANNOT = 3;
+
+type LabRows = ReadonlyMap<string, Taken> | Skipped;
+
+let booted: Promise<LabRows> | undefined;
+
+/** A case that the kernel lab runs inside its machine, against a C program there. All of them share one boot. */
+export function labCase(id: string): BenchCase {
+  return {
+    id,
+    async setup({ hurried }) {
+      if (hurried)
+        return { skipped: "a quick run boots no machine: pnpm bench native, or pnpm lab bench" };
+      booted ??= bootLab();
+      const rows = await booted;
+      if ("skipped" in rows) return rows;
+      const row = rows.get(id);
+      if (row === undefined) throw new Error("the lab did not measure it");
+      return row;
+    },
+  };
+}
+
+/** Boots the lab where that needs no building, and takes its rounds over. @throws Error where it ran and failed, or its kernel complained. */
+async function bootLab(): Promise<LabRows> {
+  const lab = fileURLToPath(new URL("../../../tooling/kernel-lab/lab.mjs", import.meta.url));
+  const folder = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
+  try {
+    const file = join(folder, "rounds.json");
+    const { code, lines } = await said([lab, "bench", "--cached", "--json", file]);
+    const last = (lines.at(-1) ?? "it said nothing").replace(/^lab: /, "");
+    // Once it boots, not to come to an end is a failure.
+    if (code === CANNOT && !lines.some((line) => line.startsWith("lab: booting")))
+      return { skipped: `the kernel lab cannot run here: ${last}` };
+    if (code !== 0) throw new Error(`the kernel lab ended with ${String(code)}, as said above`);
+    const { rows } = JSON.parse(readFileSync(file, "utf8")) as { rows: (Taken & { id: string })[] };
+    return new Map(rows.map(({ id, ns, yardstickNs }) => [id, { ns, yardstickNs }]));
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Runs a Node program; what it says on stderr is passed on as it comes, and kept. */
+function said(args: readonly string[]): Promise<{ code: number | null; lines: readonly string[] }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+    const stop = (): void => {
+      child.kill();
+    };
+    process.once("exit", stop);
+    let text = "";
+    child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
+      text += chunk;
+      process.stderr.write(chunk);
+    });
+    child.once("error", reject);
+    child.once("close", (code) => {
+      process.off("exit", stop);
+      resolve({ code, lines: text.trimEnd().split("\n") });
+    });
+  });
+}
