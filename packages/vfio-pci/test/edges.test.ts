@@ -1,0 +1,156 @@
+import { asyncDispose, dispose } from "@peerbar/core";
+import { describe, expect, it } from "vitest";
+import { errorOf, refusal, settle } from "./fixtures/errors.js";
+import { GIB, ioBar, MIB, memoryBar } from "./fixtures/fake-function.js";
+import { DynamicImporter, fakeDevice } from "./fixtures/fake-importer.js";
+import { ONE_PAGE, type Rig, rig } from "./fixtures/rig.js";
+
+const NIC = fakeDevice("0000:3c:00.0");
+const PAGE = 0x1000n;
+
+const bars = [
+  memoryBar(0, 0x10_0000_0000n, MIB),
+  undefined,
+  ioBar(2, 0xe000n, 256n),
+  memoryBar(3, 0xffff_ffff_fff0_0000n, MIB),
+  memoryBar(4, GIB, 0n),
+];
+
+const cpu = {
+  read: (_at: bigint, into: Uint8Array): void => {
+    into.fill(7);
+  },
+  write: (): void => undefined,
+};
+
+const viewed = (): Promise<Rig> => rig({ bars, vfio: { cpu } });
+
+describe("the last value that is right", () => {
+  it("vfio-pci-dmabuf V13: as many ranges as one allocation holds, 262144, and not one more", async () => {
+    const { device } = await rig();
+    const range = { offset: 0n, length: PAGE };
+    const ranges = new Array<typeof range>(262_144).fill(range);
+    using buffer = await device.exportDmaBuf({ bar: 0, ranges });
+    expect(buffer.size).toBe(262_144n * PAGE);
+    const more = { bar: 0, ranges: [...ranges, range] };
+    expect(await refusal(() => device.exportDmaBuf(more))).toBe("ENOMEM vfio-pci-dmabuf V13");
+  });
+
+  it("vfio-pci-dmabuf V19: an end at 2^64 exactly has wrapped", async () => {
+    const { device } = await rig({ bars });
+    const ending = (length: bigint) => ({ bar: 3, ranges: [{ offset: 0n, length }] });
+    using below = await device.exportDmaBuf(ending(MIB - PAGE));
+    expect(below.size).toBe(MIB - PAGE);
+    expect(await refusal(() => device.exportDmaBuf(ending(MIB)))).toBe(
+      "EOVERFLOW vfio-pci-dmabuf V19",
+    );
+  });
+
+  it("a load may end at the end of its window", async () => {
+    const { device } = await viewed();
+    using view = device.mmap(0, { offset: 0n, length: PAGE });
+    const two = new Uint8Array(2);
+    await view.read(PAGE - 2n, two);
+    expect([...two]).toEqual([7, 7]);
+    expect((await errorOf(() => view.read(PAGE - 1n, two))).code).toBe("EINVAL");
+  });
+});
+
+describe("what a refusal names", () => {
+  it("vfio-pci-dmabuf V12: the memory BARs that there are, and no others", async () => {
+    const { device } = await rig({ bars });
+    const { hint } = await errorOf(() => device.exportDmaBuf({ ...ONE_PAGE, bar: 1 }));
+    expect(hint?.match(/\d+/g)).toEqual(["0", "3", "4"]);
+    const ports = await rig({ bars: [ioBar(0, 0xe000n, 256n)] });
+    const without = await errorOf(() => ports.device.exportDmaBuf({ ...ONE_PAGE, bar: 1 }));
+    expect(without.hint?.match(/\d+/g)).toBeNull();
+  });
+
+  it("vfio-pci-dmabuf V14: the values of a range that is none", async () => {
+    const { device } = await rig();
+    const wrong = [{ offset: 4096 as unknown as bigint, length: -1n }];
+    const { reason } = await errorOf(() => device.exportDmaBuf({ bar: 0, ranges: wrong }));
+    expect(reason).toContain("4096");
+    expect(reason).toContain("-1");
+    const text = [{ offset: "0x1000" as unknown as bigint, length: PAGE }];
+    const other = await errorOf(() => device.exportDmaBuf({ bar: 0, ranges: text }));
+    expect(other.reason).toContain("string");
+    expect(other.reason).not.toContain("0x1000");
+  });
+
+  it("vfio-pci-dmabuf V11: a list that is none has no ranges", async () => {
+    const { device } = await rig();
+    const request = { bar: 0, ranges: undefined as never };
+    expect(await refusal(() => device.exportDmaBuf(request))).toBe("EINVAL vfio-pci-dmabuf V11");
+  });
+
+  it("a reset that cannot be is the operation it was, and so is one given up", async () => {
+    const fixed = await rig({ open: { resettable: false } });
+    expect((await errorOf(() => fixed.device.reset())).syscall).toBe("vfio.reset");
+    const { device, events } = await rig();
+    const importer = new DynamicImporter(await device.exportDmaBuf(ONE_PAGE), NIC);
+    importer.slow = true;
+    await importer.map();
+    for (const [syscall, trigger, action] of [
+      ["vfio.reset", "device-reset", (options: object) => device.reset(options)],
+      ["vfio.close", "close", (options: object) => device.close(options)],
+    ] as const) {
+      const abort = new AbortController();
+      const ended = errorOf(() => action({ signal: abort.signal }));
+      await settle();
+      abort.abort();
+      const error = await ended;
+      expect([error.code, error.syscall, error.rule]).toEqual([
+        "EINTR",
+        syscall,
+        "vfio-pci-dmabuf R21",
+      ]);
+      expect(events).toContainEqual({ type: "trigger", device: "0000:3b:00.0", trigger });
+    }
+    await importer.unmap();
+    await device.close();
+    expect(device.closed).toBe(true);
+  });
+});
+
+describe("the end of a view (vfio-pci-dmabuf R31)", () => {
+  it("is the end of its pages, and of its place among the device's views, by whatever way", async () => {
+    const { device } = await viewed();
+    const { views } = device.gate;
+    const view = device.mmap(0);
+    await view.read(0n, new Uint8Array(1));
+    expect([view.present, views.size]).toEqual([true, 1]);
+    view.unmap();
+    expect([view.present, views.size]).toEqual([false, 0]);
+    const other = device.mmap(0);
+    expect(views.size).toBe(1);
+    other[dispose]();
+    expect(views.size).toBe(0);
+    expect((await errorOf(() => other.read(0n, new Uint8Array(1)))).code).toBe("EBADF");
+  });
+
+  it("while a fault waits for the memory lock ends the access too, with no fault served", async () => {
+    const { device } = await viewed();
+    const view = device.mmap(0);
+    const held = await device.gate.list.memoryLock.lock();
+    const error = errorOf(() => view.read(0n, new Uint8Array(1)));
+    await settle();
+    view.unmap();
+    held.release();
+    expect((await error).code).toBe("EBADF");
+    expect([view.present, view.faults]).toEqual([false, 0]);
+  });
+
+  it("a BAR without bytes has no view", async () => {
+    const { device } = await viewed();
+    expect((await errorOf(() => device.mmap(4))).code).toBe("EINVAL");
+  });
+});
+
+describe("a device", () => {
+  it("is closed at the end of its scope", async () => {
+    const { device, vfio } = await rig();
+    await device[asyncDispose]();
+    expect([device.closed, [...vfio.devices]]).toEqual([true, []]);
+  });
+});
