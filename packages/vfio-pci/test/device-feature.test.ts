@@ -10,6 +10,7 @@ import {
 } from "../src/index.js";
 import { errorOf, refusal, settle } from "./fixtures/errors.js";
 import { ioBar, MIB, memoryBar } from "./fixtures/fake-function.js";
+import { DynamicImporter, fakeDevice } from "./fixtures/fake-importer.js";
 import { type RigOptions, rig } from "./fixtures/rig.js";
 
 const PAGE = 0x1000n;
@@ -99,6 +100,18 @@ describe("the validation table, vfio-pci-dmabuf V1 to V22", () => {
     expect(await refusal(() => call(one))).toBe(`${code} vfio-pci-dmabuf ${rule}`);
   });
 
+  it("vfio-pci-dmabuf V1 to V9 are refused by the ioctl, the rest by the export", async () => {
+    const told = await Promise.all(
+      violations.map(async ([rule, , one]) => [rule, (await errorOf(() => call(one))).syscall]),
+    );
+    expect(told).toEqual(
+      violations.map(([rule]) => [
+        rule,
+        Number(rule.slice(1)) < 10 ? "vfio.deviceFeature" : "vfio.exportDmaBuf",
+      ]),
+    );
+  });
+
   const pairs = violations.flatMap(([first, code, a], i) =>
     violations.slice(i + 1).flatMap(([second, , b]) => {
       // Two that need the same field cannot both be broken.
@@ -184,6 +197,23 @@ describe("success", () => {
         ],
       }),
     ).toBe(0);
+  });
+
+  it("each range is read from its own place, little endian", async () => {
+    const { device } = await rig({ bars: BARS });
+    using fds = new FdTable();
+    const list: readonly (readonly [bigint, bigint])[] = [
+      [0x3000n, PAGE],
+      [0x1000n, 2n * PAGE],
+      [0x8000n, 3n * PAGE],
+    ];
+    const buffer = fds.peek(await deviceFeature(device, fds, encode({ ranges: list })));
+    const importer = new DynamicImporter(buffer, fakeDevice("0000:3c:00.0"));
+    const table = await importer.map();
+    expect([...table].map(({ address, length }) => [address - 0x10_0000_0000n, length])).toEqual(
+      list.map(([offset, length]) => [offset, Number(length)]),
+    );
+    await importer.leave();
   });
 
   it("vfio-pci-dmabuf R2: unknown open flags are ignored, O_CLOEXEC counts", async () => {

@@ -84,32 +84,71 @@ describe("what a refusal names", () => {
     expect(await refusal(() => device.exportDmaBuf(request))).toBe("EINVAL vfio-pci-dmabuf V11");
   });
 
-  it("a reset that cannot be is the operation it was, and so is one given up", async () => {
-    const fixed = await rig({ open: { resettable: false } });
-    expect((await errorOf(() => fixed.device.reset())).syscall).toBe("vfio.reset");
-    const { device, events } = await rig();
-    const importer = new DynamicImporter(await device.exportDmaBuf(ONE_PAGE), NIC);
+  it("a reset that cannot be is the operation it was", async () => {
+    const { device } = await rig({ open: { resettable: false } });
+    expect((await errorOf(() => device.reset())).syscall).toBe("vfio.reset");
+  });
+});
+
+describe("a move of the buffers (vfio-pci-dmabuf section 2)", () => {
+  /** Two buffers; the importer of the first keeps its mapping, so that a revoke waits there. */
+  async function waiting() {
+    const all = await rig();
+    const first = await all.device.exportDmaBuf({ ...ONE_PAGE, name: "first" });
+    const second = await all.device.exportDmaBuf({ ...ONE_PAGE, name: "second" });
+    const importer = new DynamicImporter(first, NIC);
     importer.slow = true;
     await importer.map();
-    for (const [syscall, trigger, action] of [
-      ["vfio.reset", "device-reset", (options: object) => device.reset(options)],
-      ["vfio.close", "close", (options: object) => device.close(options)],
-    ] as const) {
-      const abort = new AbortController();
-      const ended = errorOf(() => action({ signal: abort.signal }));
-      await settle();
-      abort.abort();
-      const error = await ended;
-      expect([error.code, error.syscall, error.rule]).toEqual([
-        "EINTR",
-        syscall,
-        "vfio-pci-dmabuf R21",
-      ]);
-      expect(events).toContainEqual({ type: "trigger", device: "0000:3b:00.0", trigger });
-    }
+    const of = (type: string) =>
+      all.events.flatMap((event) =>
+        event.type === type && "buffer" in event ? [event.buffer] : [],
+      );
+    return { ...all, second, importer, of };
+  }
+
+  it("step 1: leaves out a buffer whose release is due", async () => {
+    const { device, second, importer, of } = await waiting();
+    const reset = device.reset();
+    await settle();
+    second.close();
+    await settle();
+    expect(device.buffers).toBe(2);
     await importer.unmap();
-    await device.close();
-    expect(device.closed).toBe(true);
+    await reset;
+    await settle();
+    expect([of("revoke"), of("restore"), device.buffers]).toEqual([["first"], ["first"], 1]);
+  });
+
+  it("R30: a buffer released while close drains puts its registration reference once", async () => {
+    const { device, second, importer } = await waiting();
+    const closing = device.close();
+    await settle();
+    second.close();
+    await settle();
+    expect(device.registrations).toBe(3);
+    await importer.unmap();
+    await closing;
+    await settle();
+    expect([device.buffers, device.registrations]).toEqual([0, 0]);
+  });
+
+  it("one given up is taken up again without a second revoke of what is revoked", async () => {
+    const { device, importer, of } = await waiting();
+    const abort = new AbortController();
+    const error = errorOf(() => device.reset({ signal: abort.signal }));
+    await settle();
+    abort.abort();
+    expect((await error).code).toBe("EINTR");
+    const again = device.reset();
+    await settle();
+    expect(of("drain")).toEqual(["first", "first"]);
+    await importer.unmap();
+    await again;
+    expect([of("revoke"), of("drained"), of("restore")]).toEqual([
+      ["first", "second"],
+      ["first", "second"],
+      ["first", "second"],
+    ]);
   });
 });
 
