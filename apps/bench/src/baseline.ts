@@ -58,9 +58,12 @@ export function readBaseline(path: string): BaselineFile {
 
 function isResult(value: unknown): value is BaselineFile {
   if (typeof value !== "object" || value === null) return false;
-  const { schemaVersion, rows } = value as { schemaVersion?: unknown; rows?: unknown };
+  const { schemaVersion, machine, rows } = value as Partial<Record<string, unknown>>;
   return (
     schemaVersion === 2 &&
+    typeof machine === "object" &&
+    machine !== null &&
+    "cpu" in machine &&
     Array.isArray(rows) &&
     rows.every(
       (row: { id?: unknown; ratios?: unknown }) =>

@@ -131,6 +131,14 @@ export interface MemoryRow extends MemoryTaken {
   readonly verdict: Verdict;
 }
 
+/** A case whose whole operation has a limit in seconds beside its ratio. */
+export interface LimitRow {
+  readonly id: string;
+  readonly seconds: number;
+  readonly target: number;
+  readonly verdict: Verdict;
+}
+
 /** A thing that was not measured. */
 export interface SkippedRow {
   readonly id: string;

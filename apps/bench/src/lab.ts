@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { BenchCase, Skipped, Taken } from "./case.js";
+import { scratchFolder } from "./scratch.js";
 
 /** Exit code of the lab where it cannot run. */
 const CANNOT = 3;
@@ -32,9 +32,9 @@ export function labCase(id: string): BenchCase {
 /** Boots the lab where that needs no building, and takes its rounds over. @throws Error where it ran and failed, or its kernel complained. */
 async function bootLab(): Promise<LabRows> {
   const lab = fileURLToPath(new URL("../../../tooling/kernel-lab/lab.mjs", import.meta.url));
-  const folder = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
+  const folder = scratchFolder();
   try {
-    const file = join(folder, "rounds.json");
+    const file = join(folder.path, "rounds.json");
     const { code, lines } = await said([lab, "bench", "--cached", "--json", file]);
     const last = (lines.at(-1) ?? "it said nothing").replace(/^lab: /, "");
     // Once it boots, not to come to an end is a failure.
@@ -44,7 +44,7 @@ async function bootLab(): Promise<LabRows> {
     const { rows } = JSON.parse(readFileSync(file, "utf8")) as { rows: (Taken & { id: string })[] };
     return new Map(rows.map(({ id, ns, yardstickNs }) => [id, { ns, yardstickNs }]));
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    folder.remove();
   }
 }
 

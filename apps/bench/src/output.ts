@@ -4,12 +4,15 @@ import anchors from "../anchors.json" with { type: "json" };
 import type { MachineFacts } from "./facts.js";
 import { growthPlot } from "./plot.js";
 import type { Results } from "./run.js";
-import { growthTable, memoryTable, ratioTable, table } from "./table.js";
+import { growthTable, limitTable, memoryTable, ratioTable, table } from "./table.js";
+import { limitsOf } from "./targets.js";
 
 /** All tables of a run, with what others have published on their machines at the end. */
 export function formatResults({ rows, growth, memory }: Results): string {
+  const limits = limitsOf(rows);
   const parts = [
     ...(rows.length > 0 ? [ratioTable(rows)] : []),
+    ...(limits.length > 0 ? [limitTable(limits)] : []),
     ...(growth.length > 0 ? [growthTable(growth)] : []),
     ...(memory.length > 0 ? [memoryTable(memory)] : []),
   ];
@@ -29,7 +32,16 @@ function anchorTable(beside: typeof anchors): string {
 /** Writes the result as JSON and, next to it, one SVG a growth series. Returns the files. */
 export function writeResults(path: string, results: Results, machine: MachineFacts): string[] {
   const { rows, growth, memory, skipped } = results;
-  const document = { schemaVersion: 2, machine, rows, growth, memory, skipped, anchors };
+  const document = {
+    schemaVersion: 2,
+    machine,
+    rows,
+    limits: limitsOf(rows),
+    growth,
+    memory,
+    skipped,
+    anchors,
+  };
   writeFileSync(path, `${JSON.stringify(document, undefined, 2)}\n`);
   const plots = growth.map((row) => {
     const name = `${parse(path).name}.${row.id.replaceAll("/", "-")}.svg`;

@@ -1,11 +1,13 @@
 /** Tells on stderr what runs: one line that changes on a terminal, a line each elsewhere. */
 export class Progress {
   readonly #total: number;
+  readonly #write: (text: string) => void;
   readonly #terminal: boolean;
   #done = 0;
 
-  constructor(total: number) {
+  constructor(total: number, write: (text: string) => void) {
     this.#total = total;
+    this.#write = write;
     this.#terminal = process.stderr.isTTY && process.env.CI === undefined;
   }
 
@@ -13,21 +15,21 @@ export class Progress {
     const at = `${String(this.#done + 1)}/${String(this.#total)}`;
     this.#done += 1;
     if (!this.#terminal) {
-      process.stderr.write(`bench: ${at} ${id} ...\n`);
+      this.#write(`bench: ${at} ${id} ...\n`);
       return;
     }
     const width = 24;
     const full = Math.round((width * (this.#done - 1)) / this.#total);
     const bar = "#".repeat(full) + ".".repeat(width - full);
-    process.stderr.write(`\r\u001b[K[${bar}] ${at} ${id}`);
+    this.#write(`\r\u001b[K[${bar}] ${at} ${id}`);
   }
 
   /** A line that stays. */
   say(text: string): void {
-    process.stderr.write(`${this.#terminal ? "\r\u001b[K" : ""}bench: ${text}\n`);
+    this.#write(`${this.#terminal ? "\r\u001b[K" : ""}bench: ${text}\n`);
   }
 
   end(): void {
-    if (this.#terminal) process.stderr.write("\r\u001b[K");
+    if (this.#terminal) this.#write("\r\u001b[K");
   }
 }

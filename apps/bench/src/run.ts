@@ -11,14 +11,18 @@ export interface Results {
   readonly skipped: SkippedRow[];
 }
 
-/** Runs the suites one case after the other and tells how far it is. */
-export async function runSuites(chosen: readonly Suite[], effort: Effort): Promise<Results> {
+/** Runs the suites one case after the other and tells on `err` how far it is. */
+export async function runSuites(
+  chosen: readonly Suite[],
+  effort: Effort,
+  err: (text: string) => void,
+): Promise<Results> {
   const results: Results = { rows: [], growth: [], memory: [], skipped: [] };
   const count = chosen.reduce(
     (sum, { cases, growth, memory }) => sum + cases.length + growth.length + memory.length,
     0,
   );
-  const progress = new Progress(count);
+  const progress = new Progress(count, err);
   const skip = (row: SkippedRow): void => {
     results.skipped.push(row);
     progress.say(`${row.failed ? "FAILED" : "skipped"} ${row.id}: ${row.reason}`);

@@ -1,5 +1,6 @@
 import type { BenchCase, GrowthSeries, MemoryBench } from "./case.js";
 import { memory } from "./memory/in-child.js";
+import { audit, auditMemory } from "./suites/audit.js";
 import { core, coreGrowth } from "./suites/core.js";
 import { explorer, explorerGrowth } from "./suites/explorer.js";
 import { exporterImporters, exporterImportersGrowth } from "./suites/exporter-importers.js";
@@ -34,5 +35,6 @@ export const suites: Readonly<Record<string, Suite>> = {
   explorer: suite(explorer, explorerGrowth),
   native: suite(native),
   processes: suite(processes),
+  audit: suite(audit, [], auditMemory),
   memory: suite([], [], memory),
 };

@@ -1,5 +1,5 @@
 import type { Change } from "./baseline.js";
-import type { BenchRow, GrowthRow, MemoryRow } from "./case.js";
+import type { BenchRow, GrowthRow, LimitRow, MemoryRow } from "./case.js";
 
 export function ratioTable(rows: readonly BenchRow[]): string {
   return table(
@@ -44,6 +44,18 @@ export function memoryTable(rows: readonly MemoryRow[]): string {
       String(row.count),
       `<= ${String(row.target)}`,
       row.verdict,
+    ]),
+  );
+}
+
+export function limitTable(rows: readonly LimitRow[]): string {
+  return table(
+    ["the whole of", "seconds", "limit", ""],
+    rows.map(({ id, seconds, target, verdict }) => [
+      id,
+      seconds.toFixed(2),
+      `<= ${String(target)}`,
+      verdict,
     ]),
   );
 }

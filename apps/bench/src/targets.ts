@@ -1,5 +1,5 @@
 import targets from "../targets.json" with { type: "json" };
-import type { Verdict } from "./case.js";
+import type { BenchRow, LimitRow, Verdict } from "./case.js";
 
 /** At most so many times its yardstick. */
 export interface RatioTarget {
@@ -11,6 +11,7 @@ export interface RatioTarget {
 const ratios: Readonly<Record<string, RatioTarget>> = targets.ratios;
 const exponents: Readonly<Record<string, { exponent: number; why: string }>> = targets.exponents;
 const bytes: Readonly<Record<string, { bytes: number; why: string }>> = targets.bytes;
+const seconds: Readonly<Record<string, { seconds: number; why: string }>> = targets.seconds;
 
 /** A quick run on a busy machine wobbles: it fails only beyond so many times the target. */
 const QUICK_SLACK = 1.5;
@@ -25,6 +26,15 @@ export function exponentTarget(id: string): number {
 
 export function bytesTarget(id: string): number {
   return known(bytes[id], id).bytes;
+}
+
+/** Those of the rows that were promised in seconds too. Such a promise is about machines like those it was made on. */
+export function limitsOf(rows: readonly Pick<BenchRow, "id" | "ns">[]): LimitRow[] {
+  return rows.flatMap(({ id, ns }) => {
+    const limit = seconds[id]?.seconds;
+    if (limit === undefined) return [];
+    return [{ id, seconds: ns / 1e9, target: limit, verdict: verdictOf(ns / 1e9, limit) }];
+  });
 }
 
 export function verdictOf(value: number, target: number): Verdict {

@@ -1,9 +1,8 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Operation, Program, Skipped } from "./case.js";
+import { scratchFolder } from "./scratch.js";
 
 /** Yardstick by `Map`: a pair of set and delete, the smallest bookkeeping there is. */
 export function mapPair(): Operation {
@@ -37,7 +36,7 @@ export function cYardstick(name: string, ...args: string[]): Program | Skipped {
 
 function compile(name: string): string | Skipped {
   const source = fileURLToPath(new URL(`../yardsticks/${name}.c`, import.meta.url));
-  folder ??= temporaryFolder();
+  folder ??= scratchFolder().path;
   const program = join(folder, name);
   const result = spawnSync("gcc", ["-O2", "-o", program, source], { encoding: "utf8" });
   if (result.error !== undefined) return { skipped: "no gcc here: the yardstick is a C program" };
@@ -50,12 +49,4 @@ function runOnce(program: string, args: readonly string[]): number {
   if (ran.status !== 0 || !(ns > 0))
     throw new Error(`the C yardstick ${program} failed: ${ran.stderr}`);
   return ns;
-}
-
-function temporaryFolder(): string {
-  const made = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
-  process.once("exit", () => {
-    rmSync(made, { recursive: true, force: true });
-  });
-  return made;
 }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { compare, readBaseline } from "../src/baseline.js";
+import { machineFacts } from "../src/facts.js";
 
 const folder = mkdtempSync(join(tmpdir(), "peerbar-bench-test-"));
 afterAll(() => {
@@ -33,7 +34,8 @@ test.each([
   ["not JSON", "{"],
   ["another version", '{"schemaVersion":1,"rows":[]}'],
   ["no rows", '{"schemaVersion":2}'],
-  ["rows without ratios", '{"schemaVersion":2,"machine":{},"rows":[{"id":"a/one"}]}'],
+  ["no machine", '{"schemaVersion":2,"machine":{},"rows":[]}'],
+  ["rows without ratios", '{"schemaVersion":2,"machine":{"cpu":"x"},"rows":[{"id":"a/one"}]}'],
 ])("a baseline that is none is refused by name: %s", (name, text) => {
   const path = join(folder, `${name}.json`);
   writeFileSync(path, text);
@@ -42,7 +44,7 @@ test.each([
 
 test("a result is read back", () => {
   const path = join(folder, "result.json");
-  writeFileSync(path, JSON.stringify({ schemaVersion: 2, machine: {}, rows: before }));
+  writeFileSync(path, JSON.stringify({ schemaVersion: 2, machine: machineFacts(), rows: before }));
   expect(readBaseline(path).rows).toEqual(before);
   expect(() => readBaseline(join(folder, "absent.json"))).toThrow("absent.json");
 });

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { quick } from "../src/measure.js";
 import { suites } from "../src/suites.js";
-import { hasFailed, verdictOf } from "../src/targets.js";
+import { hasFailed, limitsOf, verdictOf } from "../src/targets.js";
 import targets from "../targets.json" with { type: "json" };
 
 const all = Object.entries(suites);
@@ -22,7 +22,9 @@ test("everything measured has a target with a reason, and no target is left over
     expect(ratio).toBeGreaterThan(0);
     expect(why.length).toBeGreaterThan(10);
   }
-  for (const { why } of [...Object.values(targets.exponents), ...Object.values(targets.bytes)]) {
+  expect(Object.keys(targets.ratios)).toEqual(expect.arrayContaining(Object.keys(targets.seconds)));
+  const others = [targets.exponents, targets.bytes, targets.seconds].flatMap(Object.values);
+  for (const { why } of others as { why: string }[]) {
     expect(why.length).toBeGreaterThan(10);
   }
 });
@@ -72,4 +74,17 @@ test("a quick run fails only beyond 1.5 times a target, a full one beyond the ta
   expect([hasFailed(at(15), true), hasFailed(at(15.1), true)]).toEqual([false, true]);
   expect(hasFailed([...at(1), { value: Number.NaN, target: 1 }], true)).toBe(true);
   expect(hasFailed([], false)).toBe(false);
+});
+
+test("a case that was promised in seconds is held to them beside its ratio", () => {
+  const [id, limit] = Object.entries(targets.seconds)[0] ?? ["", { seconds: 0 }];
+  const at = (seconds: number) =>
+    limitsOf([
+      { id, ns: seconds * 1e9 },
+      { id: "a/other", ns: 1 },
+    ]);
+  expect(at(limit.seconds)).toEqual([
+    { id, seconds: limit.seconds, target: limit.seconds, verdict: "pass" },
+  ]);
+  expect(at(2 * limit.seconds)).toMatchObject([{ id, verdict: "falls short" }]);
 });

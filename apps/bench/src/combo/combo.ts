@@ -5,6 +5,7 @@ import { machineFacts } from "../facts.js";
 import { benchPlace } from "../machine.js";
 import { measurePair } from "../measure.js";
 import { Progress } from "../progress.js";
+import type { Streams } from "../streams.js";
 import { table } from "../table.js";
 import { AWAITS, awaits } from "../yardstick.js";
 import { loadParts } from "./load.js";
@@ -36,7 +37,11 @@ interface ComboRow {
 }
 
 /** Every exporter with every importer on every backend, the same scenarios for all. Ends with 0; a refusal is an answer. */
-export async function combo(options: ComboOptions, effort: Effort): Promise<number> {
+export async function combo(
+  options: ComboOptions,
+  effort: Effort,
+  { out, err }: Streams,
+): Promise<number> {
   const chosen = {
     exporters: await loadParts<ExporterPart>("exporter", "open", options.exporter, exporters),
     importers: await loadParts<ImporterPart>("importer", "open", options.importer, importers),
@@ -48,7 +53,7 @@ export async function combo(options: ComboOptions, effort: Effort): Promise<numb
     ),
   );
   const rows: ComboRow[] = [];
-  const progress = new Progress(combinations.length * scenarioNames.length);
+  const progress = new Progress(combinations.length * scenarioNames.length, err);
   for (const { exporter, importer, backend } of combinations) {
     const names = { exporter: exporter.name, importer: importer.name, backend: backend.name };
     for (const scenario of scenarioNames) {
@@ -58,7 +63,7 @@ export async function combo(options: ComboOptions, effort: Effort): Promise<numb
     }
   }
   progress.end();
-  process.stdout.write(`${comboTable(rows)}\n`);
+  out(`${comboTable(rows)}\n`);
   if (options.json !== undefined) {
     const document = { schemaVersion: 2, machine: machineFacts(), combo: rows };
     writeFileSync(options.json, `${JSON.stringify(document, undefined, 2)}\n`);

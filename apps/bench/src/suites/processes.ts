@@ -1,10 +1,10 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { BenchCase, Operation, Skipped } from "../case.js";
 import { capture, LARGE_DUMP } from "../inputs.js";
+import { scratchFolder } from "../scratch.js";
 
 const HEX_DUMP = "asus-p6t6-nf200-switch.lspci-xxxx.txt";
 const SYSFS = "nhm-2-roots.sysfs.tar.gz";
@@ -70,10 +70,7 @@ function processCase(
 
 /** Unpacks a capture of /sys for hwloc, which wants a folder, and a processor in it where the capture has PCI alone. */
 function unpacked(path: string): string {
-  const folder = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
-  process.once("exit", () => {
-    rmSync(folder, { recursive: true, force: true });
-  });
+  const { path: folder } = scratchFolder();
   whole("tar", "-xzf", path, "-C", folder)();
   const cpus = join(folder, "sys/devices/system/cpu");
   const core = join(cpus, "cpu0/topology");

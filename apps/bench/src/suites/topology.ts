@@ -1,5 +1,11 @@
 import { readFileSync } from "node:fs";
-import { generateFleet, matrix, P2pdma, parseTopology } from "@peerbar/p2pdma";
+import {
+  generateFleet,
+  matrix,
+  P2pdma,
+  type PciFunctionInfo,
+  parseTopology,
+} from "@peerbar/p2pdma";
 import { Machine } from "@peerbar/pcie-sim";
 import type { BenchCase, GrowthSeries, Operation, Skipped } from "../case.js";
 import { capture, LARGE_DUMP, listing } from "../inputs.js";
@@ -40,21 +46,44 @@ const buildMachine: BenchCase = {
   },
 };
 
-/** The answers of all ordered pairs of a generated node, and one sum over them so that nothing is left out. */
+/** The answers of all ordered pairs, and one sum over them so that nothing is left out. */
+function sumOfPairs(p2pdma: P2pdma, endpoints: readonly PciFunctionInfo[]): number {
+  const all = matrix(p2pdma, endpoints);
+  let sum = 0;
+  for (let row = 0; row < all.size; row++) {
+    for (let column = 0; column < all.size; column++) sum += all.codeAt(row, column);
+  }
+  return sum;
+}
+
+/** All ordered pairs of a generated node. */
 function allPairs(roots: number): { readonly pairs: number; readonly run: Operation } {
   const fleet = generateFleet({ roots });
   const p2pdma = new P2pdma(fleet, { cpu: "intel" });
   const endpoints = fleet.endpoints();
-  const run = (): number => {
-    const all = matrix(p2pdma, endpoints);
-    let sum = 0;
-    for (let row = 0; row < all.size; row++) {
-      for (let column = 0; column < all.size; column++) sum += all.codeAt(row, column);
-    }
-    return sum;
-  };
-  return { pairs: endpoints.length ** 2, run };
+  return { pairs: endpoints.length ** 2, run: () => sumOfPairs(p2pdma, endpoints) };
 }
+
+/** All ordered pairs of a node with 4,096 endpoints, nothing known beforehand, against as many look-ups in a `Map`. */
+const wholeNode: BenchCase = {
+  id: "topology/all-pairs-4096",
+  setup() {
+    const fleet = generateFleet({ roots: 64 });
+    const endpoints = fleet.endpoints();
+    const places = new Map(endpoints.map((endpoint, place) => [endpoint, place]));
+    return {
+      run: () => sumOfPairs(new P2pdma(fleet, { cpu: "intel" }), endpoints),
+      yardstick: () => {
+        let sum = 0;
+        for (const from of endpoints) {
+          for (const to of endpoints) if (to !== from) sum += places.get(to) ?? 0;
+        }
+        return sum;
+      },
+      batch: 1,
+    };
+  },
+};
 
 /** Cost of one pair among 4,096 endpoints, against one among 256. */
 const fleetPairs: BenchCase = {
@@ -88,7 +117,13 @@ const parseGrowth: BenchCase = {
   },
 };
 
-export const topology: readonly BenchCase[] = [parseDump, parseGrowth, buildMachine, fleetPairs];
+export const topology: readonly BenchCase[] = [
+  parseDump,
+  parseGrowth,
+  buildMachine,
+  fleetPairs,
+  wholeNode,
+];
 
 export const topologyGrowth: readonly GrowthSeries[] = [
   {

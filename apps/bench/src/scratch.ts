@@ -1,0 +1,14 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** A temporary folder, gone at the latest when this process ends. */
+export function scratchFolder(): { readonly path: string; readonly remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
+  const remove = (): void => {
+    rmSync(path, { recursive: true, force: true });
+    process.off("exit", remove);
+  };
+  process.once("exit", remove);
+  return { path, remove };
+}
