@@ -1,7 +1,17 @@
 import { describe, expect, it } from "vitest";
 import type { VfioPciDevice } from "../src/index.js";
 import { errorOf, settle } from "./fixtures/errors.js";
-import { EXPRESS, FakeFunction, GIB, ioBar, MIB, memoryBar, PM } from "./fixtures/fake-function.js";
+import {
+  AF,
+  EXPRESS,
+  FakeFunction,
+  type FakeFunctionOptions,
+  GIB,
+  ioBar,
+  MIB,
+  memoryBar,
+  PM,
+} from "./fixtures/fake-function.js";
 import { DynamicImporter, fakeDevice } from "./fixtures/fake-importer.js";
 import { ONE_PAGE, rig } from "./fixtures/rig.js";
 
@@ -130,6 +140,114 @@ describe("an access", () => {
   });
 });
 
+describe("a write", () => {
+  const pieces: readonly (readonly [offset: number, size: 1 | 2 | 4, told: readonly string[]])[] = [
+    [0x100, 1, ["100/1=44"]],
+    [0x101, 1, ["101/1=44"]],
+    [0x100, 2, ["100/2=3344"]],
+    [0x101, 2, ["101/1=44", "102/1=33"]],
+    [0x102, 2, ["102/2=3344"]],
+    [0x103, 2, ["103/1=44", "104/1=33"]],
+    [0x100, 4, ["100/4=11223344"]],
+    [0x101, 4, ["101/1=44", "102/2=2233", "104/1=11"]],
+    [0x102, 4, ["102/2=3344", "104/2=1122"]],
+    [0x103, 4, ["103/1=44", "104/2=2233", "106/1=11"]],
+  ];
+
+  it.each(pieces)(
+    "at 0x%s of %i bytes reaches the function in aligned pieces, rising",
+    async (offset, size, told) => {
+      const { device, fn } = await opened();
+      const before = fn.log.length;
+      await device.writeConfig(offset, size, 0x1122_3344 % 2 ** (8 * size));
+      expect(fn.log.slice(before)).toEqual(told.map((piece) => `config ${piece}`));
+    },
+  );
+
+  it("beside the power state and the reset bits is stored as it is, and triggers nothing", async () => {
+    const { device, fn, events } = await rig();
+    for (const [at, size, value] of [
+      [PM, 4, 0xffff_ffff],
+      [EXPRESS + 4, 4, 0xffff_ffff],
+      [EXPRESS + 0xc, 4, 0xffff_ffff],
+      [EXPRESS + 8, 1, 0xff],
+      [EXPRESS + 0xa, 2, 0xffff],
+      [AF, 4, 0xffff_ffff],
+      [AF + 5, 1, 0xff],
+    ] as const) {
+      await device.writeConfig(at, size, value);
+      expect(fn.log.at(-1)).toBe(`config ${at.toString(16)}/${size}=${value.toString(16)}`);
+    }
+    expect(events.filter(({ type }) => type === "trigger")).toEqual([]);
+  });
+
+  it("of a function without capabilities is stored as it is, and triggers nothing", async () => {
+    const { device, fn, events } = await rig({ capabilities: [] });
+    for (const at of [0x40, PM + 4, EXPRESS + 8, AF + 4, 0xffc]) {
+      await device.writeConfig(at, 4, 0xffff_ffff);
+      expect(fn.log.at(-1)).toBe(`config ${at.toString(16)}/4=ffffffff`);
+    }
+    expect(events.filter(({ type }) => type === "trigger")).toEqual([]);
+    expect(fn.log).not.toContain("reset");
+  });
+});
+
+describe("opening (pci_enable_device)", () => {
+  const fresh = (options: FakeFunctionOptions) =>
+    new FakeFunction({ address: "0000:3b:00.1", ...options });
+
+  it("turns memory decode on where there is memory, and writes nothing else in D0", async () => {
+    const { vfio } = await rig();
+    const second = fresh({ bars: [undefined, memoryBar(1, GIB, MIB)] });
+    const device = await vfio.open(second);
+    expect([second.log, device.memoryEnabled]).toEqual([["config 4/2=2"], true]);
+    await device.close();
+    const ports = fresh({ bars: [undefined, ioBar(1, 0xe000n, 256n)] });
+    await vfio.open(ports);
+    expect([ports.log, ports.command]).toEqual([[], 0]);
+  });
+
+  it("does without power management where there is none, and so does a reset", async () => {
+    const { vfio } = await rig();
+    const fn = fresh({ capabilities: ["express"] });
+    const device = await vfio.open(fn);
+    await device.reset();
+    expect(fn.log).toEqual(["config 4/2=2", "reset"]);
+    expect(fn.config.every((byte) => Number.isInteger(byte))).toBe(true);
+  });
+
+  it("vfio-pci-dmabuf R24: wakes a function whose virtual functions are active: only D1 to D3 are refused", async () => {
+    const { vfio } = await rig();
+    const fn = fresh({});
+    fn.set(PM + 4, 2, 3);
+    fn.enableVfs(2);
+    const device = await vfio.open(fn);
+    expect([fn.powerState, device.memoryEnabled]).toEqual([0, true]);
+    await device.writeConfig(PM + 4, 2, 1);
+    expect(fn.powerState).toBe(0);
+  });
+
+  it("another failure of a power change than EBUSY comes out of the reset that asked for it", async () => {
+    const { fn, device } = await rig();
+    await device.writeConfig(PM + 4, 2, 3);
+    fn.failWritesAt = PM + 4;
+    expect((await errorOf(() => device.reset())).code).toBe("EIO");
+    expect(fn.log).not.toContain("reset");
+    fn.failWritesAt = undefined;
+    await device.reset();
+    expect([fn.powerState, fn.log.includes("reset")]).toEqual([0, true]);
+  });
+
+  it("without a sink for events works as well, views taken down included", async () => {
+    const cpu = { read: () => undefined, write: () => undefined };
+    const { device } = await rig({ vfio: { events: undefined, cpu } });
+    const view = device.mmap(0);
+    await view.read(0n, new Uint8Array(1));
+    await device.reset();
+    expect(view.present).toBe(false);
+  });
+});
+
 describe("each trigger (vfio-pci-dmabuf, triggers)", () => {
   const triggers: readonly (readonly [
     name: string,
@@ -177,6 +295,23 @@ describe("each trigger (vfio-pci-dmabuf, triggers)", () => {
       await importer.unmap();
     },
   );
+
+  it("is ETIMEDOUT with what it leaves behind where the deadline was reached", async () => {
+    const { device, scheduler } = await rig();
+    const importer = new DynamicImporter(
+      await device.exportDmaBuf(ONE_PAGE),
+      fakeDevice("0000:3c:00.0"),
+    );
+    importer.slow = true;
+    await importer.map();
+    const error = errorOf(() => device.reset({ deadlineUs: 10 }));
+    await settle();
+    scheduler.advance(10);
+    const { code, syscall, rule, reason } = await error;
+    expect([code, syscall, rule]).toEqual(["ETIMEDOUT", "vfio.reset", "vfio-pci-dmabuf R21"]);
+    expect(reason).toContain("0000:3b:00.0 bar0 #1 (1 mapping left)");
+    await importer.unmap();
+  });
 
   it("and those that only give back tell theirs", async () => {
     const { device, events } = await rig();

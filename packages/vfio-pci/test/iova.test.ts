@@ -1,4 +1,4 @@
-import { iova, type Slice } from "@peerbar/core";
+import { DmaBufError, iova, type Slice } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
 import { attachKind, type IovaStrategy } from "../src/index.js";
 import { errorOf } from "./fixtures/errors.js";
@@ -328,6 +328,59 @@ describe('quirks: "linux-7.2"', () => {
     };
     expect(await unwound(1)).toEqual([]);
     expect(await unwound(2)).toEqual(["10000000000+100000", "0+0", "0+0", "0+0"]);
+  });
+
+  it("vfio-pci-dmabuf R38: the unwind counts entries as the list has them, and goes on where a mapper refuses it", async () => {
+    const unwound = async (refusal: Error): Promise<{ nothing: number; error: unknown }> => {
+      const ranges = [range(0n, MIB), range(MIB, 0xffff_f000n), range(0n, 0xffff_f000n + MIB)];
+      const { importer, mapper } = await linux(ranges, "bus");
+      let nothing = 0;
+      const inner = mapper.unmapPhys.bind(mapper);
+      mapper.unmapPhys = (address, length, direction) => {
+        if (length !== 0n) {
+          inner(address, length, direction);
+          return;
+        }
+        nothing += 1;
+        throw refusal;
+      };
+      mapper.failAt = 2;
+      const error: unknown = await importer.map().catch((caught: unknown) => caught);
+      return { nothing, error };
+    };
+    const strict = await unwound(new DmaBufError("EINVAL", "unmap", "nothing to unmap"));
+    expect(strict).toMatchObject({ nothing: 3, error: { code: "ENOMEM" } });
+    const broken = await unwound(new TypeError("a defect of the mapper"));
+    expect(broken).toMatchObject({ nothing: 1, error: { message: "a defect of the mapper" } });
+  });
+
+  it("tells kind, space and way as the mended strategies do, with or without a list that can fail", async () => {
+    for (const [space, kind] of [
+      ["iova", "host-bridge-iova"],
+      ["bus", "host-bridge-dma"],
+    ] as const) {
+      for (const vfio of [{ quirks: "linux-7.2" }, {}] as const) {
+        const all = await rig({ bars, answer: "thru-host-bridge", vfio });
+        const buffer = await all.device.exportDmaBuf(ONE_PAGE);
+        const mapper = new FakeMapper(space);
+        const importer = new DynamicImporter(buffer, fakeDevice("0000:3c:00.0", mapper));
+        expect(attachKind(importer.attachment)).toBe(kind);
+        expect(await importer.map()).toMatchObject({ space, via: kind });
+        await importer.leave();
+        expect(mapper.clean).toBe(true);
+      }
+    }
+  });
+
+  it("a device without a mapper is EOPNOTSUPP, and by bus address the list may fail too", async () => {
+    const all = await rig({ bars, answer: "thru-host-bridge", vfio: { quirks: "linux-7.2" } });
+    const buffer = await all.device.exportDmaBuf(ONE_PAGE);
+    const importer = new DynamicImporter(buffer, fakeDevice("0000:3c:00.0"));
+    expect((await errorOf(() => importer.map())).code).toBe("EOPNOTSUPP");
+    const bus = await linux([range(0n, MIB)]);
+    bus.p2p.answer = "bus-addr";
+    bus.fail.list = true;
+    await expect(bus.importer.map()).rejects.toThrow("no memory");
   });
 
   it("vfio-pci-dmabuf R38: a range longer than an entry is mapped whole and unmapped in pieces", async () => {
