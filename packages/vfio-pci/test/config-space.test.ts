@@ -313,6 +313,24 @@ describe("each trigger (vfio-pci-dmabuf, triggers)", () => {
     await importer.unmap();
   });
 
+  it("that gives back may be given up while a reservation is held", async () => {
+    const { device } = await rig();
+    const buffer = await device.exportDmaBuf(ONE_PAGE);
+    await device.enterLowPower();
+    const held = await buffer.reservation.lock();
+    const abort = new AbortController();
+    const error = errorOf(() => device.exitLowPower({ signal: abort.signal }));
+    await settle();
+    expect(device.draining).toMatchObject([{ waitsFor: "lock", mappings: 0 }]);
+    abort.abort();
+    const { code, syscall, reason } = await error;
+    expect([code, syscall]).toEqual(["EINTR", "vfio.exitLowPower"]);
+    expect(reason).toMatch(/: 0000:3b:00\.0 bar0 #1$/);
+    held.release();
+    await device.exitLowPower();
+    expect(device.draining).toEqual([]);
+  });
+
   it("and those that only give back tell theirs", async () => {
     const { device, events } = await rig();
     await device.writeConfig(4, 2, 2);

@@ -1,8 +1,8 @@
 import { DmaBufError, iova, type Slice } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
-import { attachKind, type IovaStrategy } from "../src/index.js";
+import { attachKind, type IovaStrategy, VfioPci } from "../src/index.js";
 import { errorOf } from "./fixtures/errors.js";
-import { GIB, MIB, memoryBar } from "./fixtures/fake-function.js";
+import { FakeFunction, GIB, MIB, memoryBar } from "./fixtures/fake-function.js";
 import { DynamicImporter, fakeDevice } from "./fixtures/fake-importer.js";
 import { FakeMapper } from "./fixtures/fake-mapper.js";
 import { ONE_PAGE, type Rig, rig } from "./fixtures/rig.js";
@@ -253,6 +253,74 @@ describe("when space is taken (section 4)", () => {
     const importer = new DynamicImporter(buffer, fakeDevice("0000:3c:00.0", mapper));
     expect(mapper.reserved.size).toBe(1);
     await importer.leave();
+  });
+});
+
+describe("the way to the BAR, asked for at each map (vfio-pci-dmabuf section 4)", () => {
+  it("by bus address all mappings share one list, whoever maps, and each is undone by itself", async () => {
+    const { device } = await rig({ bars });
+    const ranges = [range(MIB, MIB), range(0n, MIB)];
+    const buffer = await device.exportDmaBuf({ bar: 0, ranges });
+    const importers = ["0000:3c:00.0", "0000:3d:00.0"].map(
+      (name) => new DynamicImporter(buffer, fakeDevice(name)),
+    );
+    const tables = await Promise.all(importers.map((importer) => importer.map()));
+    const [first, second] = tables;
+    expect(first === second).toBe(false);
+    expect(first?.pfns).toBe(second?.pfns);
+    for (const table of tables) {
+      expect(table).toMatchObject({ via: "bus", space: "bus" });
+      expect([...table].map(({ address }) => address)).toEqual([START + MIB, START]);
+    }
+    for (const importer of importers) await importer.leave();
+  });
+
+  it.each(["mapping", "attachment"] as const)(
+    "%s: a list through the host bridge is never taken for one by bus address",
+    async (strategy) => {
+      const { importer, mapper, p2p } = await through(strategy, [range(MIB, MIB)]);
+      expect((await importer.map()).space).toBe("iova");
+      p2p.answer = "bus-addr";
+      const bus = await importer.map();
+      expect([bus.space, bus.entry(0).address]).toEqual(["bus", START + MIB]);
+      await importer.leave();
+      expect(mapper.clean).toBe(true);
+    },
+  );
+
+  it("attachment: the kind of one that left is what the topology says", async () => {
+    const { importer, mapper, p2p } = await through("attachment", [range(0n, MIB)]);
+    await importer.leave();
+    expect([attachKind(importer.attachment), mapper.clean]).toEqual(["host-bridge-iova", true]);
+    p2p.answer = "not-supported";
+    expect(attachKind(importer.attachment)).toBe("none");
+  });
+
+  it("a topology that does not know the device refuses the map; a defect of its own comes out", async () => {
+    const answers = [
+      new DmaBufError("ENODEV", "p2pdma", "no such device"),
+      new TypeError("defect"),
+    ];
+    for (const answer of answers) {
+      const mapType = (): never => {
+        throw answer;
+      };
+      const vfio = new VfioPci({ p2pdma: { mapType } });
+      const device = await vfio.open(new FakeFunction({ bars }));
+      const buffer = await device.exportDmaBuf(ONE_PAGE);
+      const importer = new DynamicImporter(buffer, fakeDevice("0000:3c:00.0"));
+      if (answer instanceof TypeError) {
+        await expect(importer.map()).rejects.toBe(answer);
+        continue;
+      }
+      expect(attachKind(importer.attachment)).toBe("none");
+      const error = await errorOf(() => importer.map());
+      expect([error.code, error.rule, error.cause]).toEqual([
+        "EINVAL",
+        "vfio-pci-dmabuf R12",
+        answer,
+      ]);
+    }
   });
 });
 
