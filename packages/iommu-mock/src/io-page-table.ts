@@ -293,9 +293,12 @@ export class IoPageTable extends PageTableWalk {
       nodes.release(first, end);
       done = end - first;
     } else {
-      done = level === 1 ? 0x200 : 0x4_0000;
-      if (!this.#mayRemove(iova, done, pages)) return 0;
-      nodes.releaseOne(first);
+      const size = level === 1 ? 0x200 : 0x4_0000;
+      if (!this.#mayRemove(iova, size, pages)) return 0;
+      const whole = Math.min(512, Math.max(1, Math.floor(pages / size)));
+      const end = nodes.leavesFrom(first, Math.min((first | 511) + 1, first + whole));
+      nodes.release(first, end);
+      done = (end - first) * size;
     }
     if (nodes.used[first >>> 5] === 0) this.#pruneEmpty(first >>> 9);
     return done;

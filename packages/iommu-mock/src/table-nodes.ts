@@ -98,6 +98,15 @@ export class TableNodes {
     return slot;
   }
 
+  /** First slot after `from` that is not in use or points to a table, above the lowest level; `to` where there is none. */
+  leavesFrom(from: number, to: number): number {
+    const { entries } = this;
+    const end = firstSet(this.used, from, to, -1);
+    let slot = from + 1;
+    while (slot < end && ((entries[slot] ?? 0) & 1) === 0) slot += 1;
+    return slot;
+  }
+
   /** Sets an entry that is not in use; false where it is. */
   put(slot: number, value: number): boolean {
     const { used } = this;

@@ -181,6 +181,33 @@ describe("an unmap", () => {
     expect(one.mappedPages).toBe(0);
   });
 
+  it.each(names)("%s: takes large pages, and a table of small ones among them", (name) => {
+    const one = table(name);
+    for (const place of [1, 2, 4, 5]) one.map(place * MIB2, (place + 7) * MIB2, MIB2, RW);
+    one.map(3 * MIB2, 0x8001, MIB2, RW);
+    expect(one.unmap(MIB2, 5 * MIB2)).toBe(5 * MIB2);
+    expect([one.mappedPages, one.tablePages]).toEqual([0, 1]);
+  });
+
+  it.each(names)("%s: of large pages ends at a hole, and leaves what is behind it", (name) => {
+    const one = table(name);
+    for (const place of [1, 2, 4]) one.map(place * MIB2, (place + 7) * MIB2, MIB2, RW);
+    expect(one.unmap(MIB2, 4 * MIB2)).toBe(2 * MIB2);
+    expect(at(one, 4 * MIB2)).toEqual([11 * MIB2, RW]);
+    expect(one.mappedPages).toBe(MIB2);
+  });
+
+  it.each([
+    ["x86-64", 2 * MIB2],
+    ["arm-64-4k", MIB2],
+  ] as const)("%s: of one and a half large pages takes %i small ones", (name, gone) => {
+    const one = table(name);
+    one.map(MIB2, 8 * MIB2, 3 * MIB2, RW);
+    expect(one.unmap(MIB2, MIB2 + 100)).toBe(gone);
+    expect(one.mappedPages).toBe(3 * MIB2 - gone);
+    expect(at(one, MIB2 + gone)).toEqual([7 * MIB2 + MIB2 + gone, RW]);
+  });
+
   it("of a part of a large page does nothing on Arm, and nowhere in its middle", () => {
     const arm = table("arm-64-4k");
     arm.map(MIB2, 0, MIB2, RW);

@@ -4,30 +4,35 @@ import {
   type ExporterOps,
   type ImporterOps,
   mapPhysVec,
+  type PhysRange,
   physAddr,
   unmapPhysVec,
 } from "@peerbar/core";
 import type { BenchCase, GrowthSeries, Operation } from "../case.js";
 import { mapPair } from "../yardstick.js";
 
-const ranges = [{ start: physAddr(0x1000_0000n), length: 0x20_0000n }];
+const SIZE = 0x20_0000n;
 
-/** The smallest honest exporter: one range by bus address. */
-const exporter: ExporterOps = {
-  name: "bench",
-  offers: () => ["sgt"],
-  map: (attachment, direction) =>
-    mapPhysVec(attachment.device, { kind: "bus", busOffset: 0n }, ranges, direction),
-  unmap: (_attachment, table) => {
-    unmapPhysVec(table);
-  },
-  release: () => undefined,
-};
+/** The smallest honest exporter: its ranges by bus address. */
+function exporterOf(ranges: readonly PhysRange[]): ExporterOps {
+  return {
+    name: "bench",
+    offers: () => ["sgt"],
+    map: (attachment, direction) =>
+      mapPhysVec(attachment.device, { kind: "bus", busOffset: 0n }, ranges, direction),
+    unmap: (_attachment, table) => {
+      unmapPhysVec(table);
+    },
+    release: () => undefined,
+  };
+}
+
+const exporter = exporterOf([{ start: physAddr(0x1000_0000n), length: SIZE }]);
 const device: DmaDevice = { name: "peer", pciAddress: "0000:01:00.0", dmaMask: (1n << 64n) - 1n };
 const importer: ImporterOps = { allowPeer2Peer: true, invalidateMappings: () => undefined };
 
 function exported(): DmaBuf {
-  return DmaBuf.export({ ops: exporter, size: 0x20_0000n });
+  return DmaBuf.export({ ops: exporter, size: SIZE });
 }
 
 /** lock, attach, map, unmap, detach of one range. Attach takes the lock itself, so it comes first. */
@@ -53,7 +58,7 @@ const withoutSink: BenchCase = {
   setup: () => ({
     run: share(exported()),
     yardstick: share(
-      DmaBuf.export({ ops: exporter, size: 0x20_0000n, events: { emit: () => undefined } }),
+      DmaBuf.export({ ops: exporter, size: SIZE, events: { emit: () => undefined } }),
     ),
   }),
 };
@@ -94,5 +99,19 @@ export const coreGrowth: readonly GrowthSeries[] = [
     unit: "attachments",
     sizes: [100, 1_000, 10_000, 100_000, 1_000_000],
     setup: (size) => ({ run: invalidate(size) }),
+  },
+  {
+    id: "core/share-ranges",
+    unit: "ranges",
+    sizes: [100, 1_000, 10_000, 100_000, 1_000_000],
+    setup: (size) => {
+      // Every other page: no two can be merged.
+      const ranges = Array.from({ length: size }, (_, i) => ({
+        start: physAddr(0x1_0000_0000n + BigInt(i) * 0x2000n),
+        length: 0x1000n,
+      }));
+      const ops = exporterOf(ranges);
+      return { run: share(DmaBuf.export({ ops, size: BigInt(size) * 0x1000n })) };
+    },
   },
 ];
