@@ -181,19 +181,24 @@ describe("an unmap", () => {
     expect(one.mappedPages).toBe(0);
   });
 
+  /** Within every format's aperture. */
+  const BASE = 0x4000;
+
   it.each(names)("%s: takes large pages, and a table of small ones among them", (name) => {
     const one = table(name);
-    for (const place of [1, 2, 4, 5]) one.map(place * MIB2, (place + 7) * MIB2, MIB2, RW);
-    one.map(3 * MIB2, 0x8001, MIB2, RW);
-    expect(one.unmap(MIB2, 5 * MIB2)).toBe(5 * MIB2);
+    const place = (n: number): number => BASE + n * MIB2;
+    for (const n of [1, 2, 4, 5]) one.map(place(n), place(n + 7), MIB2, RW);
+    one.map(place(3), 0x9001, MIB2, RW);
+    expect(one.unmap(place(1), 5 * MIB2)).toBe(5 * MIB2);
     expect([one.mappedPages, one.tablePages]).toEqual([0, 1]);
   });
 
   it.each(names)("%s: of large pages ends at a hole, and leaves what is behind it", (name) => {
     const one = table(name);
-    for (const place of [1, 2, 4]) one.map(place * MIB2, (place + 7) * MIB2, MIB2, RW);
-    expect(one.unmap(MIB2, 4 * MIB2)).toBe(2 * MIB2);
-    expect(at(one, 4 * MIB2)).toEqual([11 * MIB2, RW]);
+    const place = (n: number): number => BASE + n * MIB2;
+    for (const n of [1, 2, 4]) one.map(place(n), place(n + 7), MIB2, RW);
+    expect(one.unmap(place(1), 4 * MIB2)).toBe(2 * MIB2);
+    expect(at(one, place(4))).toEqual([place(11), RW]);
     expect(one.mappedPages).toBe(MIB2);
   });
 
