@@ -111,11 +111,13 @@ export class DmaBuf implements Disposable {
 
   /** Counted references: what fdinfo calls `count`. */
   get references(): number {
+    this.reservation.touch(false);
     return this.#references;
   }
 
   /** True once the last reference is gone: the exporter's release has run or is due. */
   get released(): boolean {
+    this.reservation.touch(false);
     return this.#references === 0;
   }
 
@@ -172,6 +174,7 @@ export class DmaBuf implements Disposable {
    * @throws DmaBufError EBADF where it was closed or passed on before.
    */
   move(): DmaBufReference {
+    this.reservation.touch(true);
     if (this.#closed) {
       throw new DmaBufError(
         "EBADF",
@@ -187,6 +190,7 @@ export class DmaBuf implements Disposable {
 
   /** Drops the creator's reference; further calls do nothing. @throws as {@link DmaBufReference.put}. */
   close(): void {
+    this.reservation.touch(true);
     if (this.#closed) return;
     this.#put();
     this.#closed = true;

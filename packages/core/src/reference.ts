@@ -28,12 +28,14 @@ export class CountedReference implements DmaBufReference {
   }
 
   put(): void {
+    this.buffer.reservation.touch(true);
     if (!this.#counts) return;
     this.#drop();
     this.#counts = false;
   }
 
   move(): DmaBufReference {
+    this.buffer.reservation.touch(true);
     if (!this.#counts) {
       throw new DmaBufError(
         "EBADF",

@@ -69,7 +69,10 @@ export interface Scheduler {
   readonly nowUs: number;
   /** Calls back once virtual time reaches `whenUs`; disposing cancels. */
   at(whenUs: number, callback: () => void): Disposable;
-  /** Asked once by each lock, fence and buffer made on this scheduler; absent from all but explorers. */
+  /**
+   * Asked once by each lock, fence and buffer made on this scheduler, and by packages for what their tasks look at without a lock: what nobody
+   * tells of, an explorer takes for independent. Absent from all but explorers.
+   */
   readonly watch?: SchedulerWatch | undefined;
 }
 

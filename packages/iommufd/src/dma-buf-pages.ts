@@ -9,6 +9,7 @@ import {
   hex,
   type ImporterOps,
   type InterconnectName,
+  type ObjectWatch,
   type OpenInterconnectName,
   type Slice,
   type WaitOptions,
@@ -22,6 +23,8 @@ export interface ImporterContext {
   /** Interconnects the backend maps, best first. */
   readonly accepts: readonly InterconnectName[];
   readonly events: EventSink | undefined;
+  /** All objects of one iommufd: the kernel guards them with locks of its own, which nobody waits for long. */
+  readonly watch: ObjectWatch | undefined;
   /** Beyond Linux: called with the reservation held when a revoked buffer is announced again. */
   readonly restorable: ((pages: DmaBufPages) => void) | undefined;
 }
@@ -81,6 +84,7 @@ export class DmaBufPages {
 
   /** The exporter took the memory back. Without `remapOnRestore` this never ends (iommufd R15). */
   get revoked(): boolean {
+    this.#context.watch?.touch(false);
     return this.#revoked;
   }
 
@@ -97,6 +101,7 @@ export class DmaBufPages {
 
   /** Beyond Linux: fills every area again. @throws DmaBufError the exporter's or the backend's errno; revoked still. */
   restore(held: Held): void {
+    this.#context.watch?.touch(true);
     if (!this.#revoked || this.areas.size === 0) return;
     const areas = [...this.areas];
     try {
@@ -149,6 +154,7 @@ export class DmaBufPages {
 
   /** `iopt_revoke_notify`: synchronous and complete when it returns (iommufd R14, R19). */
   #invalidate(): void {
+    this.#context.watch?.touch(true);
     if (this.#revoked) {
       // The second notification tells of the un-revoke; Linux ignores it (iommufd R15).
       this.#context.restorable?.(this);

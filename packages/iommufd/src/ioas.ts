@@ -79,6 +79,7 @@ export class Ioas implements IommufdObject, AsyncDisposable {
 
   /** Mapped areas, revoked ones included. */
   get areaCount(): number {
+    this.#context.watch?.touch(false);
     return this.#areas.size;
   }
 
@@ -125,6 +126,7 @@ export class Ioas implements IommufdObject, AsyncDisposable {
 
   /** @internal {@link Hwpt.free}. */
   freeHwpt(hwpt: Hwpt): void {
+    this.#context.watch?.touch(true);
     this.#devices.freeHwpt(hwpt);
   }
 
@@ -251,6 +253,7 @@ export class Ioas implements IommufdObject, AsyncDisposable {
    * @throws DmaBufError EBUSY while page tables or accesses use it; {@link close} ends those too.
    */
   async destroy(): Promise<void> {
+    this.#context.watch?.touch(true);
     if (!this.#open) return;
     const users = this.#devices.size + this.#accesses.size;
     if (users > 0) {
@@ -266,6 +269,7 @@ export class Ioas implements IommufdObject, AsyncDisposable {
    * let go. Closing twice is harmless.
    */
   async close(): Promise<void> {
+    this.#context.watch?.touch(true);
     if (this.#open) {
       this.#open = false;
       for (const access of [...this.#accesses]) access.close();
@@ -307,6 +311,7 @@ export class Ioas implements IommufdObject, AsyncDisposable {
 
   /** Translations and IOVAs go at once; then each buffer without areas is released, which waits for its reservation (iommufd R21). */
   async #unmapAreas(areas: readonly Area[]): Promise<bigint> {
+    this.#context.watch?.touch(true);
     let bytes = 0n;
     const releases: Promise<void>[] = [];
     try {
@@ -333,10 +338,14 @@ export class Ioas implements IommufdObject, AsyncDisposable {
     const release = pages.release();
     this.#releases.add(release);
     await release;
+    // Closing waits for it.
+    this.#context.watch?.touch(true);
     this.#releases.delete(release);
   }
 
+  /** Every entry: what follows uses areas, page tables and ids. */
   #assertOpen(syscall: string): void {
+    this.#context.watch?.touch(true);
     if (!this.#open) throw new DmaBufError("EBADF", syscall, `ioas ${this.id} is closed`);
   }
 }

@@ -43,16 +43,15 @@ export class Iommufd implements AsyncDisposable {
 
   constructor(backend: IommuBackend, options: IommufdOptions = {}) {
     this.backend = backend;
-    const restorer =
-      options.remapOnRestore === true
-        ? new Restorer(options.scheduler ?? defaultScheduler)
-        : undefined;
+    const scheduler = options.scheduler ?? defaultScheduler;
+    const restorer = options.remapOnRestore === true ? new Restorer(scheduler) : undefined;
     this.#restorer = restorer;
     this.#context = {
       // The kernel's /dev/iommu misc device: it has no PCI address and never masters the bus (iommufd R7).
       device: { name: DEVICE_NAME, pciAddress: undefined, dmaMask: (1n << 64n) - 1n },
       accepts: backend.accepts,
       events: options.events,
+      watch: scheduler.watch?.object(DEVICE_NAME),
       restorable:
         restorer &&
         ((pages) => {
@@ -126,6 +125,7 @@ export class Iommufd implements AsyncDisposable {
 
   /** Closes /dev/iommu: every address space with its mappings, page tables and devices. Closing twice is harmless. */
   async close(): Promise<void> {
+    this.#context.watch?.touch(true);
     if (!this.#open) return;
     this.#open = false;
     for (const object of [...this.#objects]) {
@@ -140,6 +140,7 @@ export class Iommufd implements AsyncDisposable {
   }
 
   #assertOpen(syscall: string): void {
+    this.#context.watch?.touch(true);
     if (!this.#open) throw new DmaBufError("EBADF", syscall, "the iommufd is closed");
   }
 }

@@ -1,4 +1,11 @@
-import { type DeviceFence, FenceContext, type Held, type ObjectWatch, type Scheduler, waitFor } from "@peerbar/core";
+import {
+  type DeviceFence,
+  FenceContext,
+  type Held,
+  type ObjectWatch,
+  type Scheduler,
+  waitFor,
+} from "@peerbar/core";
 
 const contexts = new WeakMap<Scheduler, number>();
 

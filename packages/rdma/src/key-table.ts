@@ -1,4 +1,4 @@
-import { DmaBufError } from "@peerbar/core";
+import { DmaBufError, type ObjectWatch } from "@peerbar/core";
 
 /** Indexes a device has for memory keys, by default: 24 bits, as on mlx5 and irdma. */
 export const KEY_INDEXES = 1 << 24;
@@ -9,13 +9,16 @@ export const KEY_INDEXES = 1 << 24;
  */
 export class KeyTable<T> {
   readonly #limit: number;
+  readonly #watch: ObjectWatch | undefined;
   readonly #owners = new Map<number, { readonly key: number; readonly owner: T }>();
   readonly #variants = new Map<number, number>();
   readonly #freed: number[] = [];
   #next = 1;
 
-  constructor(limit = KEY_INDEXES) {
+  /** @param watch - told of every use: work requests look keys up without a lock. */
+  constructor(limit = KEY_INDEXES, watch?: ObjectWatch) {
     this.#limit = limit;
+    this.#watch = watch;
   }
 
   get size(): number {
@@ -24,6 +27,7 @@ export class KeyTable<T> {
 
   /** A key for `owner`. @throws DmaBufError ENOMEM where every index is taken. */
   add(owner: T): number {
+    this.#watch?.touch(true);
     const index = this.#takeIndex();
     const variant = this.#variants.get(index) ?? 0;
     const key = ((index << 8) | variant) >>> 0;
@@ -33,12 +37,14 @@ export class KeyTable<T> {
 
   /** Whose key it is; undefined for a key that is free, or whose variant is of another time. */
   get(key: number): T | undefined {
+    this.#watch?.touch(false);
     const entry = this.#owners.get(key >>> 8);
     return entry?.key === key ? entry.owner : undefined;
   }
 
   /** Makes the key's index free for another region, under another key. */
   remove(key: number): void {
+    this.#watch?.touch(true);
     const index = key >>> 8;
     if (this.#owners.get(index)?.key !== key) return;
     this.#owners.delete(index);

@@ -5,6 +5,7 @@ import {
   type DmaDevice,
   type EventSink,
   hex,
+  type ObjectWatch,
   type Scheduler,
 } from "@peerbar/core";
 import { checkAccess } from "./access.js";
@@ -49,6 +50,8 @@ export class MemoryRegion implements AsyncDisposable {
   #key: number | undefined;
   #span: MrSpan;
   #backing: Backing | undefined;
+  /** Work requests look at it without a lock. */
+  readonly #watch: ObjectWatch | undefined;
   #deregistering: Promise<void> | undefined;
 
   private constructor(host: MrHost, pd: Pd, mode: MrMode, request: MrRequest) {
@@ -57,6 +60,7 @@ export class MemoryRegion implements AsyncDisposable {
     this.mode = mode;
     this.#access = request.access;
     this.#span = { iova: request.iova, length: request.length };
+    this.#watch = host.scheduler.watch?.object(`${host.name} region`);
   }
 
   /** @internal `Pd.regDmaBufMr`. */
@@ -130,12 +134,14 @@ export class MemoryRegion implements AsyncDisposable {
 
   /** `live`: DMA works, for a dynamic region after a fault if need be. `revoked`: dead, key taken. `deregistered`: gone. */
   get state(): "live" | "revoked" | "deregistered" {
+    this.#watch?.touch(false);
     if (this.#deregistering !== undefined) return "deregistered";
     return this.#backing?.revoked === true ? "revoked" : "live";
   }
 
   /** @internal What the data path works with; undefined once deregistered. */
   get backing(): Backing | undefined {
+    this.#watch?.touch(false);
     return this.#deregistering === undefined ? this.#backing : undefined;
   }
 
@@ -144,6 +150,7 @@ export class MemoryRegion implements AsyncDisposable {
    * second call waits for the first.
    */
   dereg(): Promise<void> {
+    this.#watch?.touch(true);
     this.#deregistering ??= this.#dereg();
     return this.#deregistering;
   }
@@ -171,6 +178,7 @@ export class MemoryRegion implements AsyncDisposable {
     }
     checkPageOffset(translation, "rdma.reregMr");
     const fresh = await this.#open({ ...translation, access: flags }, () => undefined, options);
+    this.#watch?.touch(true);
     if (this.#deregistering !== undefined) {
       await fresh.release();
       this.#live("rdma.reregMr");
@@ -200,6 +208,7 @@ export class MemoryRegion implements AsyncDisposable {
   }
 
   #use(flags: number, pd: Pd): void {
+    this.#watch?.touch(true);
     this.#access = flags;
     this.#pd.forget(this);
     this.#pd = pd;
@@ -255,6 +264,7 @@ export class MemoryRegion implements AsyncDisposable {
   }
 
   #live(syscall: string): Backing {
+    this.#watch?.touch(false);
     if (this.#deregistering !== undefined || this.#backing === undefined) {
       throw new DmaBufError("EBADF", syscall, "the region is deregistered");
     }

@@ -1,4 +1,4 @@
-import { DmaBufError, dispose } from "@peerbar/core";
+import { DmaBufError, dispose, type ObjectWatch } from "@peerbar/core";
 import { MrAccess } from "./access.js";
 import type { WcOpcode, WcStatusName, WorkCompletion } from "./completion.js";
 import { accessRegion, gather, type LocalData, localLength, scatter } from "./local-data.js";
@@ -45,7 +45,9 @@ export class QueuePair implements Disposable {
   readonly #rnrRetry: "infinite" | "none";
   readonly #onDestroy: (pair: QueuePair) => void;
   readonly #receives = new ReceiveQueue();
-  #state: QpState = "reset";
+  /** Its state and its queues are used without a lock. */
+  readonly #watch: ObjectWatch | undefined;
+  #current: QpState = "reset";
   #peer: QueuePair | undefined;
   #tail: Promise<unknown> = Promise.resolve();
   #queued = 0;
@@ -65,10 +67,21 @@ export class QueuePair implements Disposable {
     this.#maxSendWr = options.maxSendWr ?? DEFAULT_SEND_WR;
     this.#rnrRetry = options.rnrRetry ?? "infinite";
     this.#onDestroy = onDestroy;
+    this.#watch = pd.device.scheduler.watch?.object(`${pd.device.name}.qp${number}`);
   }
 
   get state(): QpState {
     return this.#state;
+  }
+
+  get #state(): QpState {
+    this.#watch?.touch(false);
+    return this.#current;
+  }
+
+  set #state(state: QpState) {
+    this.#watch?.touch(true);
+    this.#current = state;
   }
 
   /**
@@ -118,6 +131,7 @@ export class QueuePair implements Disposable {
 
   /** Offers local memory to the peer's sends, in order. Flushed in the error state. */
   async postReceive(local: LocalData): Promise<WorkCompletion> {
+    this.#watch?.touch(true);
     if (this.#state === "destroyed") {
       throw new DmaBufError("EINVAL", "rdma.postReceive", "the queue pair is destroyed");
     }
@@ -150,6 +164,8 @@ export class QueuePair implements Disposable {
         hint: "connect() it first",
       });
     }
+    // The order of requests in the queue matters.
+    this.#watch?.touch(true);
     if (this.#queued >= this.#maxSendWr) {
       throw new DmaBufError("ENOMEM", `rdma.${opcode}`, `${this.#queued} requests are queued`, {
         hint: "wait for completions",
@@ -159,6 +175,7 @@ export class QueuePair implements Disposable {
     const done = this.#tail.then(() => this.#execute(run));
     this.#tail = done;
     const outcome = await done;
+    this.#watch?.touch(true);
     this.#queued -= 1;
     return this.#complete(opcode, outcome);
   }
@@ -192,6 +209,7 @@ export class QueuePair implements Disposable {
   }
 
   async #send(peer: QueuePair, local: LocalData): Promise<Outcome> {
+    peer.#watch?.touch(true);
     if (peer.#receives.empty && this.#rnrRetry === "none") {
       return { status: "receiver-not-ready", bytes: 0, detail: "the peer has posted no receive" };
     }

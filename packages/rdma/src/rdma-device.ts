@@ -49,7 +49,8 @@ export class RdmaDevice implements AsyncDisposable {
     this.events = options.events;
     this.#dataDirect = options.dataDirect;
     this.#onInvalidateKey = options.onInvalidateKey;
-    this.#keys = new KeyTable(options.keyIndexes ?? KEY_INDEXES);
+    const watch = this.scheduler.watch?.object(`${fn.name} keys`);
+    this.#keys = new KeyTable(options.keyIndexes ?? KEY_INDEXES, watch);
     this.#host = {
       name: fn.name,
       profile: this.profile,

@@ -5,6 +5,7 @@ import {
   DmaBufError,
   type EventSink,
   type ExportRequest,
+  type ObjectWatch,
   type PciBar,
   type PciFunction,
   type Scheduler,
@@ -85,6 +86,8 @@ export class VfioPciDevice implements BarExporter {
   readonly #config: VirtualConfig;
   readonly #lowPower: LowPower;
   readonly #providers: (BarProvider | undefined)[] = [];
+  /** Whether it is open is asked without the memory lock. */
+  readonly #watch: ObjectWatch | undefined;
   #closing = false;
   #closed = false;
   #exported = 0;
@@ -101,6 +104,7 @@ export class VfioPciDevice implements BarExporter {
     this.#list = new BufferList(fn.pciAddress, scheduler, this.#registration);
     const views = new BarViews(this.#list.memoryLock, memory, setup.cpu);
     this.#gate = new MemoryGate(fn, memory, this.#list, views, events);
+    this.#watch = scheduler.watch?.object(fn.pciAddress);
     this.#registration.get("vfio.open");
     memory.enable();
     this.#config = new VirtualConfig(capabilities, this.#gate);
@@ -109,11 +113,14 @@ export class VfioPciDevice implements BarExporter {
 
   /** True once closed; nothing can be done with the device any more. */
   get closed(): boolean {
+    this.#watch?.touch(false);
     return this.#closed;
   }
 
   /** Whether a buffer exported now could be mapped (vfio-pci-dmabuf R22). */
   get memoryEnabled(): boolean {
+    this.#list.memoryLock.touch(false);
+    this.#watch?.touch(false);
     return !this.#closing && this.#gate.state.enabled;
   }
 
@@ -267,6 +274,7 @@ export class VfioPciDevice implements BarExporter {
    * @throws DmaBufError EINTR, ETIMEDOUT: the device is unusable by then, and closing again finishes the work.
    */
   async close(options?: WaitOptions): Promise<void> {
+    this.#watch?.touch(true);
     if (this.#closed) return;
     this.#closing = true;
     const gate = this.#gate;
@@ -277,6 +285,7 @@ export class VfioPciDevice implements BarExporter {
         this.#list.orphan();
         gate.state.disable();
         gate.closed = true;
+        this.#watch?.touch(true);
         this.#closed = true;
         this.#registration.put();
         this.#setup.onClosed(this);
@@ -301,6 +310,7 @@ export class VfioPciDevice implements BarExporter {
 
   /** @internal @throws DmaBufError EBADF once closing has begun. */
   assertOpen(syscall: string): void {
+    this.#watch?.touch(false);
     if (this.#closing) throw closedDevice(syscall, this.device);
   }
 

@@ -63,6 +63,7 @@ class Gpu implements PciFunction {
   }
 
   readConfig(offset: number, size: 1 | 2 | 4): number {
+    this.#stage.touch("BAR", false);
     let value = 0;
     for (let i = 0; i < size; i++) value += (this.#config[offset + i] ?? 0) * 2 ** (8 * i);
     return value;
