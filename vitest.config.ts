@@ -9,12 +9,12 @@ export default defineConfig({
       "packages/*",
       "apps/*",
       "tooling/*/vitest.config.{ts,mjs}",
-      // Examples have no configuration of this workspace, so that they can be copied as they are.
+      // Examples and templates have no configuration of this workspace, so that they can be copied as they are.
       {
         ssr,
         test: {
           name: "examples",
-          include: ["examples/*/test/**/*.test.ts"],
+          include: ["examples/*/test/**/*.test.ts", "apps/cli/templates/*/test/**/*.test.ts"],
           testTimeout: 120_000,
         },
       },

@@ -40,10 +40,11 @@ describe.each(roles)("peerbar new %s", (role) => {
     expect(text).not.toMatch(/__[A-Z]+__/);
   });
 
-  test("starts from the code that the guide shows and the suite proves", () => {
-    const guide = new URL("../../../packages/conformance/test/docs/", import.meta.url).pathname;
+  test("starts from the code that the guide shows", () => {
+    const article = role === "backend" ? "a" : "an";
+    const guide = new URL(`../../../docs/writing-${article}-${role}.md`, import.meta.url).pathname;
     const template = new URL(`../templates/${role}/src/${role}.ts`, import.meta.url).pathname;
-    expect(read(template)).toBe(read(join(guide, `my-${role}.ts`)));
+    expect(read(guide)).toContain(read(template));
   });
 });
 
