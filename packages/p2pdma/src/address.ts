@@ -33,6 +33,11 @@ export function formatBus(domain: number, bus: number): string {
   return `${domain.toString(16).padStart(4, "0")}:${hexByte(bus)}`;
 }
 
+/** One number for a bus of a domain, to look it up by. */
+export function busKey(domain: number, bus: number): number {
+  return domain * 0x100 + bus;
+}
+
 /** The full, lower-case form that every package prints: `0000:3b:00.0`. */
 export function formatPciAddress(address: PciAddress): string {
   return `${formatBus(address.domain, address.bus)}:${hexByte(address.slot)}.${address.fn.toString()}`;

@@ -1,5 +1,6 @@
-import { addressKey, formatBus } from "./address.js";
+import { addressKey, busKey, formatBus } from "./address.js";
 import { PciTopology } from "./pci-topology.js";
+import { Places } from "./places.js";
 import type { FunctionRecord } from "./record.js";
 import { inferRootComplete } from "./root-complete.js";
 import { linkVirtualFunctions } from "./sriov.js";
@@ -54,14 +55,14 @@ export function assemble(
     const pf = sorted[physfn[index] ?? -1];
     if (pf !== undefined) record.memoryEnabled = pf.memoryEnabled;
   }
-  const hostIndex = new Map(hostBridges.map((h, i) => [formatBus(h.domain, h.bus), i]));
+  const hostIndex = new Map(hostBridges.map((h, i) => [busKey(h.domain, h.bus), i]));
   const functions = sorted.map((record, index): PciFunctionInfo => {
     const top = sorted[tops[index] ?? index] ?? record;
     return functionInfo(record, {
       parent: links.parent[index] ?? -1,
       hidden: links.hidden[index] === 1,
       physfn: physfn[index] ?? -1,
-      hostBridge: hostIndex.get(formatBus(top.domain, rootBusOf(top))) ?? -1,
+      hostBridge: hostIndex.get(busKey(top.domain, rootBusOf(top))) ?? -1,
     });
   });
   return new PciTopology({
@@ -85,12 +86,12 @@ function linkParents(
   warnings: string[],
 ): Links {
   const owners = busOwners(records, warnings);
-  const byAddress = new Map(records.map((record, index) => [record.address, index]));
+  const places = new Places(records);
   const parent = new Int32Array(records.length).fill(-1);
   const hidden = new Uint8Array(records.length);
   for (const [index, record] of records.entries()) {
     if ((physfn[index] ?? -1) >= 0) continue;
-    const named = namedParent(record, byAddress);
+    const named = namedParent(record, places);
     if (named !== undefined) {
       parent[index] = named;
       hidden[index] = record.hiddenUpstream ? 1 : 0;
@@ -122,13 +123,10 @@ function above(index: number, parent: Int32Array, physfn: Int32Array): number {
   return pf >= 0 ? pf : (parent[index] ?? -1);
 }
 
-function namedParent(
-  record: FunctionRecord,
-  byAddress: ReadonlyMap<string, number>,
-): number | undefined {
+function namedParent(record: FunctionRecord, places: Places): number | undefined {
   if (record.parentAddress === null) return -1;
   if (record.parentAddress === undefined) return undefined;
-  return byAddress.get(record.parentAddress);
+  return places.of(record.parentAddress);
 }
 
 interface BusOwners {
@@ -137,10 +135,6 @@ interface BusOwners {
   /** The nearest bridge that forwards to this bus, or -1. */
   covering(record: FunctionRecord): number;
   looksLikeRoot(record: FunctionRecord): boolean;
-}
-
-function busKey(domain: number, bus: number): number {
-  return domain * 0x100 + bus;
 }
 
 function busOwners(records: readonly FunctionRecord[], warnings: string[]): BusOwners {
@@ -242,10 +236,10 @@ function hostBridgesOf(
   tops: Int32Array,
   options: AssembleOptions,
 ): HostBridgeInfo[] {
-  const roots = new Map<string, { domain: number; bus: number; members: number[] }>();
-  const known = new Map<string, boolean>();
+  const roots = new Map<number, { domain: number; bus: number; members: number[] }>();
+  const known = new Map<number, boolean>();
   for (const root of options.roots ?? []) {
-    const key = formatBus(root.domain, root.bus);
+    const key = busKey(root.domain, root.bus);
     known.set(key, root.complete);
     roots.set(key, { domain: root.domain, bus: root.bus, members: [] });
   }
@@ -253,7 +247,7 @@ function hostBridgesOf(
     const record = records[index];
     if (top !== index || record === undefined) continue;
     const bus = rootBusOf(record);
-    const key = formatBus(record.domain, bus);
+    const key = busKey(record.domain, bus);
     const entry = roots.get(key) ?? { domain: record.domain, bus, members: [] };
     roots.set(key, entry);
     // VFs are not tops: the kernel adds them to the root bus when SR-IOV is enabled, after all others.

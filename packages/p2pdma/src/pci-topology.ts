@@ -1,5 +1,6 @@
 import { DmaBufError } from "@peerbar/core";
 import { formatPciAddress, parsePciAddress } from "./address.js";
+import { Places } from "./places.js";
 import type {
   HostBridgeInfo,
   IommuGroupInfo,
@@ -35,7 +36,7 @@ export class PciTopology {
   readonly machine: MachineInfo | undefined;
   /** IOMMU groups with their domain type; empty where the input does not show them. */
   readonly iommuGroups: readonly IommuGroupInfo[];
-  readonly #byAddress = new Map<string, number>();
+  readonly #places: Places;
 
   constructor(data: PciTopologyData) {
     this.functions = data.functions;
@@ -43,23 +44,21 @@ export class PciTopology {
     this.source = data.source;
     this.machine = data.machine;
     this.iommuGroups = data.iommuGroups ?? [];
-    for (const [index, fn] of data.functions.entries()) this.#byAddress.set(fn.address, index);
+    this.#places = new Places(data.functions);
   }
 
   /** Index of the function at an address, -1 where there is none. Without a domain: domain 0, else the one domain that has it. */
   indexOf(address: string): number {
-    const exact = this.#byAddress.get(address);
+    const exact = this.#places.of(address);
     if (exact !== undefined) return exact;
     const parsed = parsePciAddress(address);
     if (parsed === undefined) return -1;
-    const full = this.#byAddress.get(formatPciAddress(parsed));
+    const full = this.#places.of(formatPciAddress(parsed));
     if (full !== undefined || address.split(":").length === 3) return full ?? -1;
     const suffix = formatPciAddress(parsed).slice(4);
     const matches = this.functions.filter((fn) => fn.address.endsWith(suffix));
     const [only] = matches;
-    return matches.length === 1 && only !== undefined
-      ? (this.#byAddress.get(only.address) ?? -1)
-      : -1;
+    return matches.length === 1 && only !== undefined ? (this.#places.of(only.address) ?? -1) : -1;
   }
 
   /** The function at an address (`03:00.0` or full); undefined where there is none. */

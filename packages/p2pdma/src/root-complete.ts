@@ -1,4 +1,4 @@
-import { formatBus } from "./address.js";
+import { busKey } from "./address.js";
 import type { FunctionRecord } from "./record.js";
 
 /**
@@ -13,9 +13,9 @@ export function inferRootComplete(
   records: readonly FunctionRecord[],
   headTruncated: boolean,
 ): (members: readonly number[]) => boolean {
-  const rootMembers = new Map<string, FunctionRecord[]>();
+  const rootMembers = new Map<number, FunctionRecord[]>();
   for (const record of records) {
-    const key = formatBus(record.domain, record.bus);
+    const key = busKey(record.domain, record.bus);
     const list = rootMembers.get(key);
     if (list === undefined) rootMembers.set(key, [record]);
     else list.push(record);

@@ -1,4 +1,5 @@
 import { routingId } from "./address.js";
+import { Places } from "./places.js";
 import type { FunctionRecord } from "./record.js";
 
 /**
@@ -12,10 +13,10 @@ export function linkVirtualFunctions(
   warnings: string[],
 ): Int32Array {
   const physfn = new Int32Array(records.length).fill(-1);
-  const byAddress = new Map(records.map((record, index) => [record.address, index]));
+  const places = new Places(records);
   for (const [index, record] of records.entries()) {
     if (record.physfnAddress === undefined) continue;
-    const pf = byAddress.get(record.physfnAddress);
+    const pf = places.of(record.physfnAddress);
     if (pf === undefined || pf === index) {
       warnings.push(`${record.address}: its physical function ${record.physfnAddress} is not here`);
     } else physfn[index] = pf;
@@ -33,6 +34,7 @@ function linkByCapability(
   physfn: Int32Array,
   warnings: string[],
 ): void {
+  if (!records.some(({ sriov }) => sriov !== undefined && sriov.offset !== 0)) return;
   const byDomain = new Map<number, Map<number, number>>();
   for (const [index, record] of records.entries()) {
     const ids = byDomain.get(record.domain) ?? new Map<number, number>();
