@@ -228,8 +228,13 @@ export class MemoryRegion implements AsyncDisposable {
     options?: MrOptions,
   ): Promise<Backing> {
     const { profile, scheduler } = this.#host;
+    // Field by field: a spread with more behind it took a quarter of a registration.
     const params: BackingParams = {
-      ...memory,
+      buffer: memory.buffer,
+      offset: memory.offset,
+      length: memory.length,
+      iova: memory.iova,
+      access: memory.access,
       device: this.#host.dmaDevice(this.mode),
       profile,
       pageSizes:
