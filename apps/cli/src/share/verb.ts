@@ -1,4 +1,5 @@
-import { backends, cpuKinds } from "../kinds.js";
+import { backends } from "../kinds.js";
+import { cpu, file } from "../options.js";
 import type { Verb } from "../verb.js";
 
 export const shareVerb: Verb = {
@@ -43,16 +44,8 @@ export const shareVerb: Verb = {
     },
     { flags: "--anyway", description: "share although the pair is said not to work" },
     { flags: "--force", description: "take a function that is in use: mounted, up, opened" },
-    {
-      flags: "-F, --file <capture>",
-      description: "with --backend mock: a capture instead of this machine",
-      completes: "file",
-    },
-    {
-      flags: "--cpu <kind>",
-      description: `CPU where the capture does not say: ${cpuKinds.join(", ")}`,
-      completes: cpuKinds,
-    },
+    { ...file, description: "with --backend mock: a capture instead of this machine" },
+    cpu,
     {
       flags: "--json",
       description: "two lines of JSON: one when it is shared, one when it is released",

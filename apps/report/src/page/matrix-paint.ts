@@ -16,10 +16,21 @@ export interface Palette {
   readonly mark: string;
 }
 
-/** Reads the palette; a canvas knows no style sheets. */
-export function readPalette(element: Element): Palette {
+/** Reads the palette; a canvas knows no style sheets. `element` is in the page. */
+export function readPalette(element: HTMLElement): Palette {
+  // A property's text may be light-dark(): only a colour in use is one colour.
+  const before = element.style.color;
   const style = getComputedStyle(element);
-  const of = (name: string): string => style.getPropertyValue(`--${name}`).trim();
+  const of = (name: string): string => {
+    element.style.color = `var(--${name})`;
+    return style.color;
+  };
+  const palette = read(of);
+  element.style.color = before;
+  return palette;
+}
+
+function read(of: (name: string) => string): Palette {
   return {
     bus: of("bus"),
     host: of("host"),
