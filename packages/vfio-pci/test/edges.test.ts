@@ -132,6 +132,21 @@ describe("a move of the buffers (vfio-pci-dmabuf section 2)", () => {
     expect([device.buffers, device.registrations]).toEqual([0, 0]);
   });
 
+  it("R17: the kernel's kref is 1 and one for each mapping, 0 for the first in a drain alone, and 1 again after it", async () => {
+    const { device, importer } = await waiting();
+    const [first] = device.gate.list.buffers;
+    const counted = () => [first?.references, first?.mappings, first?.drained];
+    expect(counted()).toEqual([2, 1, true]);
+    await importer.map();
+    expect(counted()).toEqual([3, 2, true]);
+    const reset = device.reset();
+    await settle();
+    expect(counted()).toEqual([2, 2, false]);
+    await importer.unmap();
+    await reset;
+    expect(counted()).toEqual([1, 0, true]);
+  });
+
   it("one given up is taken up again without a second revoke of what is revoked", async () => {
     const { device, importer, of } = await waiting();
     const abort = new AbortController();
