@@ -72,7 +72,8 @@ function inTarball({ name, file }) {
   const list = run(["tar", "-tzf", file]).trim().split("\n");
   const manifest = JSON.parse(run(["tar", "-xzOf", file, "package/package.json"]));
   const found = [];
-  for (const needed of ["LICENSE", "README.md", "CHANGELOG.md", "package.json"]) {
+  const bundle = manifest.bin === undefined ? [] : ["THIRD-PARTY-NOTICES"];
+  for (const needed of ["LICENSE", "README.md", "CHANGELOG.md", "package.json", ...bundle]) {
     if (!list.includes(`package/${needed}`)) found.push(`${name}: ${needed} is not packed`);
   }
   for (const path of targetsOf(manifest)) {

@@ -1,11 +1,13 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseNotices } from "@peerbar/tsup-config/notices";
 import { run } from "./packages.mjs";
 
 /**
  * Writes `sbom.cdx.json` (CycloneDX) for everything that somebody gets who installs all packages: they are installed from their tarballs
- * into a fresh folder, and npm lists what is there. pnpm 10 writes no SBOM itself.
+ * into a fresh folder, and npm lists what is there. pnpm 10 writes no SBOM itself. What is inside the tool's bundle is not installed, so npm
+ * cannot see it: it is listed below the tool, from the notices in its tarball.
  *
  * @returns number of components
  */
@@ -28,9 +30,25 @@ export function writeSbom(into, packed) {
         ({ url }) => !url.startsWith("file:"),
       );
     }
+    const tool = sbom.components.find(({ name }) => name === "peerbar");
+    tool.components = bundled(join(place, "node_modules/peerbar/THIRD-PARTY-NOTICES"));
     writeFileSync(join(into, "sbom.cdx.json"), `${JSON.stringify(sbom, undefined, 2)}\n`);
-    return sbom.components.length;
+    return sbom.components.length + tool.components.length;
   } finally {
     rmSync(place, { recursive: true, force: true });
   }
+}
+
+/** CycloneDX components of what a notices file names. */
+function bundled(notices) {
+  return parseNotices(readFileSync(notices, "utf8")).map(({ name, version, license }) => ({
+    type: "library",
+    name,
+    version,
+    licenses: [
+      / (?:OR|AND|WITH) /.test(license) ? { expression: license } : { license: { id: license } },
+    ],
+    // pci.ids is a list that is on no registry.
+    ...(name === "pci.ids" ? {} : { purl: `pkg:npm/${name.replace("@", "%40")}@${version}` }),
+  }));
 }

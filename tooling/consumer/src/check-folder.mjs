@@ -1,9 +1,16 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../../scripts/lib.mjs";
 import { run } from "../../scripts/packages.mjs";
 import { runInBrowser } from "./browser.mjs";
 import { same } from "./checks.mjs";
 import { freshFolder, writePrograms } from "./folders.mjs";
+import { checkNotices } from "./notices.mjs";
+
+/** What the report page is made of, besides peerbar's own packages. */
+const inPage = Object.keys(
+  JSON.parse(readFileSync(join(root, "apps/report/package.json"), "utf8")).dependencies,
+).filter((name) => !name.startsWith("@peerbar/"));
 
 const tsc = join(root, "node_modules/typescript/bin/tsc");
 
@@ -19,6 +26,13 @@ export async function checkFolder(checks, place, manager, packed, runtimes) {
   if (!installed) return;
   const programs = writePrograms(folder, packed);
   await checkTypes(checks, folder, manager);
+  await checks.check(
+    `${manager}: peerbar names what it holds of others, with their licences`,
+    () => {
+      const told = checkNotices(join(folder, "node_modules/peerbar"), inPage);
+      return `${told.length} packages`;
+    },
+  );
   await checks.check(
     `${manager}: a browser bundle of the pure packages runs without Node`,
     async () => {
