@@ -135,7 +135,8 @@ export class Reservation extends Lock<Held> {
    */
   assertHeld(held: Held, operation: string): void {
     this.touch(true);
-    if (held === this.holder) return;
+    // A missing proof is no proof of a lock that nobody holds either.
+    if (this.isLocked && held === this.holder) return;
     throw new ProtocolViolation("dma-buf R16", operation, this.#whyNotHeld(held), {
       hint: "lock the buffer's own reservation and keep it for the call",
     });
