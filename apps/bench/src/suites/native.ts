@@ -6,35 +6,55 @@ import { cYardstick } from "../yardstick.js";
 /** TCGETS, which /dev/null refuses: the way into the kernel and back, and no more. */
 const TCGETS: Request = { name: "TCGETS", number: 0x5401 };
 
-/** An ioctl that fails with ENOTTY, through the foreign function interface and with its error made and thrown. */
-const refused: BenchCase = {
-  id: "native/ioctl-enotty",
-  setup() {
-    const problem = platformProblem();
-    if (problem !== undefined) return { skipped: problem.reason };
-    const yardstick = cYardstick("ioctl");
-    if ("skipped" in yardstick) return yardstick;
-    const fd = open("/dev/null", O_RDWR);
-    const answer = new Uint8Array(256);
-    return {
-      run: () => {
-        try {
-          ioctl(fd, TCGETS, answer);
-        } catch {
-          return;
-        }
-        throw new Error("/dev/null took a TCGETS");
-      },
-      yardstick,
-      close: () => {
-        close(fd);
-      },
-    };
+/** FIOCLEX, which any descriptor takes. */
+const FIOCLEX: Request = { name: "FIOCLEX", number: 0x5451 };
+
+/** A case of one ioctl on /dev/null, `call` being the whole of it; `args` are the C program's. */
+function onDevNull(id: string, call: (fd: number) => void, ...args: readonly string[]): BenchCase {
+  return {
+    id,
+    setup() {
+      const problem = platformProblem();
+      if (problem !== undefined) return { skipped: problem.reason };
+      const yardstick = cYardstick("ioctl", ...args);
+      if ("skipped" in yardstick) return yardstick;
+      const fd = open("/dev/null", O_RDWR);
+      return {
+        run: () => {
+          call(fd);
+        },
+        yardstick,
+        close: () => {
+          close(fd);
+        },
+      };
+    },
+  };
+}
+
+/** An ioctl that works, through the foreign function interface. */
+const taken = onDevNull(
+  "native/ioctl",
+  (fd) => {
+    ioctl(fd, FIOCLEX);
   },
-};
+  "taken",
+);
+
+const answer = new Uint8Array(256);
+
+/** One that fails with ENOTTY, with its error made, thrown and caught. */
+const refused = onDevNull("native/ioctl-enotty", (fd) => {
+  try {
+    ioctl(fd, TCGETS, answer);
+  } catch {
+    return;
+  }
+  throw new Error("/dev/null took a TCGETS");
+});
 
 /** What a real kernel does: ours through the foreign function interface, against the same loop in C, side by side in one boot. */
 const mapAndUnmap = labCase("native/lab-map-unmap");
 const exportAndClose = labCase("native/lab-export-close");
 
-export const native: readonly BenchCase[] = [refused, mapAndUnmap, exportAndClose];
+export const native: readonly BenchCase[] = [taken, refused, mapAndUnmap, exportAndClose];
