@@ -14,6 +14,7 @@ export { processIo } from "./io.js";
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   // What shells ask while a line is typed is not parsed as a command line: it is none yet.
   if (argv[0] === "__complete") return completeLine(io, argv.slice(1));
+  if (argv[0] === "--version" || argv[0] === "-V") return tellVersion(io);
   let code: ExitCode = exit.ok;
   const program = makeProgram(argv, io, (result) => {
     code = result;
@@ -28,6 +29,12 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   }
 }
 
+async function tellVersion(io: Io): Promise<ExitCode> {
+  const { readVersion } = await import("./version.js");
+  io.out(`${await readVersion()}\n`);
+  return exit.ok;
+}
+
 async function completeLine(io: Io, words: readonly string[]): Promise<ExitCode> {
   const { complete } = await import("./complete.js");
   io.out(await complete(words));
@@ -39,6 +46,7 @@ function makeProgram(argv: readonly string[], io: Io, done: (code: ExitCode) => 
     .description(
       "PCI peer-to-peer memory sharing on Linux: who reaches whose BAR, by which route, and if not, why.",
     )
+    .option("-V, --version", "show the version")
     .option("--debug", "show the stack of an error")
     .exitOverride()
     .configureHelp({ helpWidth: io.width })

@@ -6,6 +6,7 @@ import { DmaBufError } from "@peerbar/core";
 import { type ExitCode, exit } from "./exit.js";
 import type { Io } from "./io.js";
 import { roles } from "./kinds.js";
+import { readVersion } from "./version.js";
 
 type ProjectRole = (typeof roles)[number];
 
@@ -83,7 +84,7 @@ async function filesOf(role: ProjectRole, name: string): Promise<(readonly [stri
   const folder = fileURLToPath(new URL(`${role}/`, templates));
   if (!existsSync(folder)) throw new Error(`the templates are missing: ${folder}`);
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  const version = await ownVersion();
+  const version = await readVersion();
   const paths = entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name));
@@ -97,10 +98,4 @@ async function filesOf(role: ProjectRole, name: string): Promise<(readonly [stri
       return [place, text] as const;
     }),
   );
-}
-
-/** The version of this tool; its packages share it. */
-async function ownVersion(): Promise<string> {
-  const text = await readFile(new URL("../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { readonly version: string }).version;
 }

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { run } from "../src/main.js";
 import { verbs } from "../src/verbs.js";
@@ -8,6 +9,12 @@ import { runCli } from "./run.js";
 const withFile = verbs.filter((verb) =>
   verb.options.some((option) => option.flags.startsWith("-F")),
 );
+
+test.each(["--version", "-V"])("%s prints the version of package.json", async (option) => {
+  const manifest = new URL("../package.json", import.meta.url);
+  const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
+  expect(await runCli(option)).toMatchObject({ code: 0, out: `${version}\n`, err: "" });
+});
 
 describe("every verb", () => {
   test.each(verbs.map((verb) => verb.name))("%s --help has usage and examples", async (name) => {
