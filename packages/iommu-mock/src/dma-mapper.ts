@@ -8,6 +8,7 @@ import {
   type IommuClient,
   type IovaState,
   iova,
+  isDmaBufError,
   type PhysAddr,
   type PhysRange,
   ProtocolViolation,
@@ -22,6 +23,8 @@ export interface DmaMapperOptions {
   readonly log: KernelLog;
   /** Misuse of the API does what it does in the kernel, instead of throwing: `quirks: "linux-7.2"`. */
   readonly kernelMisuse: boolean;
+  /** What the IOMMU refuses is lost without an error: `MockIommuOptions.unreportedRefusals`. */
+  readonly unreportedRefusals: boolean;
   /** `swiotlb=force`, some confidential guests: direct mapping of MMIO fails (dma-iova R2). */
   readonly forceBounce: boolean;
   /** Untrusted (external) device: links must be granule-aligned, EPERM otherwise. */
@@ -131,8 +134,18 @@ export class MockDmaMapper implements DmaMapper {
         );
       }
     }
-    domain.domain.map(Number(address >> shift), Number(range.start >> shift), granules, prot);
+    this.#map(domain, Number(address >> shift), Number(range.start >> shift), granules, prot);
     if (own !== undefined) own.linked += granules;
+  }
+
+  #map(domain: DefaultDomain, first: number, frame: number, granules: number, prot: number): void {
+    const { domain: io } = domain;
+    try {
+      io.map(first, frame, granules, prot);
+    } catch (error) {
+      const refused = isDmaBufError(error) && error.code === io.format.occupied;
+      if (!refused || !this.#options.unreportedRefusals) throw error;
+    }
   }
 
   /** `dma_iova_sync`: the domain's map calls are visible at once here, so there is nothing to wait for. */

@@ -51,6 +51,11 @@ export interface MockIommuOptions {
   readonly iovaDepotLimit?: number;
   /** False frees IOVAs to the tree at once. */
   readonly iovaCaching?: boolean;
+  /**
+   * Links over other links are refused by the device, and nobody is told: Linux's virtio-iommu driver queues its map requests and does not
+   * look at what became of them (`viommu_iotlb_sync_map`). The bytes of the refused link are then in nobody's table.
+   */
+  readonly unreportedRefusals?: boolean;
   /** `iommu.forcedac`: PCI devices get addresses above 4 GiB from the start (dma-iova R18). */
   readonly forceDac?: boolean;
   /** Reproduces the defects of that kernel, and its silence about misuse of the DMA API, instead of doing right. */
@@ -193,6 +198,11 @@ export class MockIommu implements SoftIommu {
     throw new DmaBufError("ENODEV", syscall, `${name} is not behind this IOMMU`, {
       hint: this.mode === "off" ? "the IOMMU is off" : "connect the device first",
     });
+  }
+
+  /** @internal */
+  get unreportedRefusals(): boolean {
+    return this.#options.unreportedRefusals ?? false;
   }
 
   /** @internal */

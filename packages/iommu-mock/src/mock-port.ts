@@ -65,6 +65,7 @@ export class MockPort implements IommuPort {
       () => (direct ? undefined : this.defaultDomain()),
       {
         log: iommu.log,
+        unreportedRefusals: iommu.unreportedRefusals,
         kernelMisuse: iommu.hasQuirk("linux-7.2"),
         forceBounce: device.forceBounce ?? false,
         untrusted: device.untrusted ?? false,

@@ -157,6 +157,14 @@ describe("link", () => {
     expect(one.iommu.usage).toMatchObject({ iovas: 0, mappedGranules: 0 });
   });
 
+  it("over another link behind virtio-iommu is lost, and nobody is told (dma-iova R9, known-bugs B9)", () => {
+    const { dma, state, ...one } = linked(4n * PAGE, { unreportedRefusals: true });
+    dma.link(state, 0n, range(BAR, PAGE), "bidirectional");
+    dma.link(state, 0n, range(BAR + 0x10_0000n, 2n * PAGE), "bidirectional");
+    expect(reach(one, state.address)).toBe(hex(BAR));
+    expect(reach(one, state.address + PAGE)).toBe("not-present");
+  });
+
   it.each([
     ["x86-64", "EADDRINUSE"],
     ["amd-v1", "EADDRINUSE"],

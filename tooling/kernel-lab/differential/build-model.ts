@@ -34,7 +34,8 @@ export function buildModel(
     );
   }
   const quirk = quirks === undefined ? {} : { quirks };
-  const iommu = new MockIommu({ mode, scheduler, ...quirk });
+  const unreportedRefusals = topology.functions.some(isVirtioIommu);
+  const iommu = new MockIommu({ mode, scheduler, unreportedRefusals, ...quirk });
   const machine = Machine.from(topology, {
     iommu,
     scheduler,
@@ -43,4 +44,9 @@ export function buildModel(
   const p2pdma = new P2pdma(topology, { mode: "linux" });
   const vfio = new VfioPci({ p2pdma, scheduler, ...quirk });
   return { world: new ModelWorld(machine, vfio, p2pdma, answers.unresettable), topology };
+}
+
+/** virtio-iommu-pci: virtio's vendor, and 0x1040 plus the kind of device (virtio 1.2, 5.13). */
+function isVirtioIommu({ vendorId, deviceId }: PciTopology["functions"][number]): boolean {
+  return vendorId === 0x1af4 && deviceId === 0x1057;
 }

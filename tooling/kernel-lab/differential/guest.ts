@@ -41,6 +41,10 @@ const masks: Record<string, string> = {};
 }
 // Linux 7.2 maps a range above 0xfffff000 bytes in one piece and unmaps it in several (vfio-pci-dmabuf R38, known-bugs B11).
 writeFileSync("/dev/kmsg", "peerbar-lab: allow frees DMA memory with different size\n");
+// Behind virtio-iommu several ranges are linked over each other without an error, and unmapping them does not come out even (B9).
+if (iommu === "virtio") {
+  writeFileSync("/dev/kmsg", "peerbar-lab: allow __iommu_dma_iova_unlink\n");
+}
 
 const withIommu = iommu !== "none" && iommu !== "off";
 const unresettable = subjects.providers
