@@ -124,6 +124,23 @@ describe("the lines of a trace", () => {
     ]);
   });
 
+  it("of three mappings at once have three lanes, and a lane is used again", () => {
+    const lines = traced(
+      { type: "attach", ...by, device: "nic", kind: "dynamic" },
+      ...[map(1), map(2), map(3)],
+      { type: "unmap", ...by, mapping: 2 },
+      map(4),
+    );
+    const begun = lines.filter(({ ph }) => ph === "B").map(({ name, tid }) => [name, tid]);
+    expect(begun).toEqual([
+      ["nic.1", 1],
+      ["map 1", 1],
+      ["map 2", 2],
+      ["map 3", 3],
+      ["map 4", 2],
+    ]);
+  });
+
   it("that end what began before the trace are instants, each in its own lane", () => {
     const lines = traced(
       { type: "unmap", ...by, mapping: 7 },
