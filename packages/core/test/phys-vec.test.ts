@@ -9,6 +9,7 @@ import {
   mapPhysVec,
   type PhysRange,
   physAddr,
+  ScatterTable,
   unmapPhysVec,
 } from "../src/index.js";
 import { errorOf } from "./fixtures/expect-error.js";
@@ -63,6 +64,34 @@ describe("physical ranges to a DMA list", () => {
     ]);
     unmapPhysVec(table);
     expect([table.via, table.space, log]).toEqual(["bus", "bus", []]);
+  });
+
+  it("say which way they go and whose addresses they are, and end once (dma-buf R25)", () => {
+    const ways = [true, false].map((translating) => {
+      const { device } = mapper({ translating });
+      const table = mapPhysVec(device, { kind: "host-bridge" }, two, "bidirectional");
+      unmapPhysVec(table);
+      let again: unknown;
+      try {
+        unmapPhysVec(table);
+      } catch (error) {
+        again = error;
+      }
+      expect(again).toMatchObject({
+        code: "ERR_PROTOCOL",
+        syscall: "dmabuf.unmap",
+        rule: "dma-buf R25",
+      });
+      return [table.via, table.space];
+    });
+    expect(ways).toEqual([
+      ["host-bridge-iova", "iova"],
+      ["host-bridge-dma", "bus"],
+    ]);
+    // A table of another maker has nothing to undo, however often.
+    const plain = ScatterTable.fromSpans("bus", [{ pfn: 1, pages: 1 }]);
+    unmapPhysVec(plain);
+    unmapPhysVec(plain);
   });
 
   it("link at the running offset into one span, destroyed as a whole", () => {
