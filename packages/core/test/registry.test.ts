@@ -85,6 +85,8 @@ describe("the registry", () => {
     const made = [1, 2, 3].map(() => buffer(undefined, { registry: mine, size }).buffer);
     buffer(undefined, { registry: other });
     expect([mine.size, mine.bytes, other.size]).toEqual([3, 3n << 62n, 1]);
+    // Nobody has named them, and the listing makes no name up.
+    expect(String(other)).toMatch(/^ino 1 size 65536 count 1 exporter recorder\n/);
     made[1]?.close();
     await settle();
     expect([mine.size, mine.list().length]).toEqual([2, 2]);

@@ -122,6 +122,23 @@ describe("wait-die (dma-buf R40)", () => {
     return { older, younger, r, x };
   };
 
+  it("names itself in what it refuses: given up, held already, younger", async () => {
+    const { older, younger, r, x } = three();
+    expect(await told(older.lock(r, { signal: AbortSignal.abort() }))).toBe("EINTR ww.lock");
+    await older.lock(r);
+    expect(await told(older.lock(r))).toBe("EALREADY ww.lock");
+    await younger.lock(x);
+    expect(await told(younger.lock(r))).toBe("EDEADLK ww.lock");
+    expect(await rejectionOf(younger.lock(r))).toEqual({ code: "EDEADLK", rule: "dma-buf R40" });
+    expect(await rejectionOf(older.lock(r))).toEqual({ code: "EALREADY", rule: "dma-buf R40" });
+    const abort = new AbortController();
+    const all = told(older.lockAll([r, x], { signal: abort.signal }));
+    await settle();
+    abort.abort();
+    expect(await all).toBe("EINTR lock");
+    expect([older.held, r.isLocked, x.isLocked]).toEqual([[], false, true]);
+  });
+
   it("minds nobody who has left: a free lock is taken by the younger too", async () => {
     const { older, younger, r, x } = three();
     await older.lock(r);
