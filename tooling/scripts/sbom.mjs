@@ -12,7 +12,9 @@ import { run } from "./packages.mjs";
  * @returns number of components
  */
 export function writeSbom(into, packed) {
-  const place = mkdtempSync(join(tmpdir(), "peerbar-sbom-"));
+  const scratch = mkdtempSync(join(tmpdir(), "peerbar-sbom-"));
+  // npm calls what it lists by the folder's name.
+  const place = join(scratch, "peerbar-packages");
   try {
     const dependencies = Object.fromEntries(packed.map(({ name, file }) => [name, `file:${file}`]));
     const { version } = packed[0];
@@ -35,7 +37,7 @@ export function writeSbom(into, packed) {
     writeFileSync(join(into, "sbom.cdx.json"), `${JSON.stringify(sbom, undefined, 2)}\n`);
     return sbom.components.length + tool.components.length;
   } finally {
-    rmSync(place, { recursive: true, force: true });
+    rmSync(scratch, { recursive: true, force: true });
   }
 }
 
