@@ -186,6 +186,28 @@ describe("a buffer", () => {
   });
 });
 
+describe("the CPU's share of a buffer", () => {
+  it("may be its last page, and ends once (dma-buf R50)", () => {
+    const events = new EventLog();
+    const { buffer: made } = buffer(ops(), { events });
+    const mapping = made.mmap({ offset: 0xf000n, length: 0x1000n });
+    expect([mapping.bytes.length, made.references]).toEqual([0x1000, 2]);
+    mapping.unmap();
+    mapping[dispose]();
+    expect(made.references).toBe(1);
+    expect(events.types.filter((type) => type === "munmap")).toHaveLength(1);
+  });
+
+  it("is EINVAL where the exporter gives the kernel no view (dma-buf R54)", async () => {
+    const exporter = ops();
+    const { buffer: made } = buffer(exporter);
+    Object.assign(exporter, { vmap: undefined });
+    const held = await made.reservation.lock();
+    expect(await told(() => made.vmap(held))).toBe("EINVAL dmabuf.vmap dma-buf R54");
+    expect(made.vmaps).toBe(0);
+  });
+});
+
 describe("a reservation", () => {
   it("names the operation it refuses", async () => {
     const [mine, other] = [new Reservation({ name: "mine" }), new Reservation({ name: "other" })];

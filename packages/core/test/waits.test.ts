@@ -97,6 +97,55 @@ describe("a wait", () => {
   });
 });
 
+describe("whoever waited", () => {
+  /** A signal that can tell who listens. */
+  class Counted {
+    aborted = false;
+    readonly reason = "enough";
+    readonly listeners = new Map<string, () => void>();
+
+    addEventListener(type: string, listener: () => void): void {
+      this.listeners.set(type, listener);
+    }
+
+    removeEventListener(type: string, listener: () => void): void {
+      if (this.listeners.get(type) === listener) this.listeners.delete(type);
+    }
+  }
+
+  it("listens to the abort while the wait lasts, and not a moment longer", async () => {
+    const fence = new FenceContext(1, "job").next();
+    const signal = new Counted();
+    const waiting = fence.wait({ signal });
+    await settle();
+    expect([...signal.listeners.keys()]).toEqual(["abort"]);
+    fence.signal();
+    await waiting;
+    expect(signal.listeners.size).toBe(0);
+    const other = new FenceContext(2, "job").next();
+    const given = other.wait({ signal });
+    await settle();
+    signal.listeners.get("abort")?.();
+    await expect(given).rejects.toMatchObject({ code: "EINTR", cause: "enough" });
+    expect(signal.listeners.size).toBe(0);
+  });
+
+  it("is told under the name of a poll that was given up", async () => {
+    const { buffer: made } = buffer(new RecordingExporter());
+    const fence = new FenceContext(1, "job").next();
+    const held = await made.reservation.lock();
+    made.reservation.reserveFences(held, 1);
+    made.reservation.addFence(held, fence, "kernel");
+    held.release();
+    const abort = new AbortController();
+    const polled = told(made.pollWait(POLLIN, { signal: abort.signal }));
+    await settle();
+    abort.abort();
+    expect(await polled).toBe("EINTR dmabuf.poll");
+    fence.signal();
+  });
+});
+
 describe("a fence", () => {
   it("signalled twice is EINVAL, and keeps what it said first", () => {
     const fence = new FenceContext(1, "job").next();
