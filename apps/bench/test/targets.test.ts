@@ -88,3 +88,20 @@ test("a case that was promised in seconds is held to them beside its ratio", () 
   ]);
   expect(at(2 * limit.seconds)).toMatchObject([{ id, verdict: "falls short" }]);
 });
+
+test("what takes minutes is left out of a quick run, with a line that says how to get it", async () => {
+  const left: string[] = [];
+  for (const [, { cases, memory }] of all) {
+    for (const benchCase of cases.filter(({ id }) => /^native\/lab|0000$/.test(id))) {
+      if (!/^(native|audit)/.test(benchCase.id)) continue;
+      const setup = await benchCase.setup(quick);
+      left.push(`${benchCase.id}: ${"skipped" in setup ? setup.skipped : "ran"}`);
+    }
+    for (const bench of memory.filter(({ id }) => /explored|peak/.test(id))) {
+      const taken = await bench.measure(quick);
+      left.push(`${bench.id}: ${"skipped" in taken ? taken.skipped : "ran"}`);
+    }
+  }
+  expect(left).toHaveLength(5);
+  for (const line of left) expect(line).toMatch(/: [^:]+: pnpm bench (native|audit|memory)/);
+});

@@ -1,5 +1,9 @@
-import { describe, expect, test } from "vitest";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { parseArguments } from "../src/arguments.mjs";
+import { kernelAtHand } from "../src/cached.mjs";
 import { commandJob, quote, testJob } from "../src/job.mjs";
 import { machineByName } from "../src/machines.mjs";
 import { verdict } from "../src/verdict.mjs";
@@ -73,6 +77,25 @@ describe("jobs", () => {
     expect(job).toContain("export PEERBAR_LAB=1\n");
     expect(job).toContain("export PEERBAR_LAB_MACHINE=roots\n");
     expect(job).toContain("\nnode --enable-source-maps /run/lab/tests/main.mjs\n");
+  });
+});
+
+describe("a kernel at hand", () => {
+  const cache = mkdtempSync(join(tmpdir(), "peerbar-lab-test-"));
+  afterEach(() => {
+    vi.unstubAllEnvs();
+    rmSync(cache, { recursive: true, force: true });
+  });
+
+  test("is asked for without building: one line says what is missing and how to get it", async () => {
+    vi.stubEnv("XDG_CACHE_HOME", cache);
+    vi.stubEnv("KERNEL_IMAGE", "");
+    vi.stubEnv("KERNEL_SRC", "");
+    const refused = await kernelAtHand(["gcc"]).catch((error) => error);
+    expect(refused).toMatchObject({ exitCode: 3 });
+    expect(refused.message).toMatch(
+      /^[^\n]*(pnpm lab build|apt-get install|this (host )?is )[^\n]*$/,
+    );
   });
 });
 
