@@ -1,4 +1,4 @@
-import { asyncDispose, type DmaBufEvent, iova } from "@peerbar/core";
+import { asyncDispose, type DmaBufEvent, dispose, iova } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
 import { Iommufd, type IommufdOptions } from "../src/index.js";
 import { FakeBackend } from "./fixtures/backend.js";
@@ -171,6 +171,18 @@ describe("the end of an address space", () => {
     await ioas.destroy();
     await ioas.destroy();
     expect(exporter.attachments).toBe(0);
+  });
+
+  it("an access refuses under its rule while it is open, and ends with its scope (iommufd section 5)", async () => {
+    const { ioas, map } = setup();
+    await map(0x1_0000n);
+    const access = ioas.createAccess();
+    const pin = () => access.pinPages(iova(0x1_0000n), PAGE, { write: false });
+    const refused = { code: "EINVAL", syscall: "iommufd.access.pinPages" };
+    expect(pin).toThrow(expect.objectContaining({ ...refused, rule: "iommufd section 5" }));
+    access[dispose]();
+    expect(pin).toThrow(expect.objectContaining({ ...refused, code: "EBADF" }));
+    await ioas.destroy();
   });
 
   it("close ends accesses, page tables and devices, of which others can then be made", async () => {
