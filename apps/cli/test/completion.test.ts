@@ -1,3 +1,7 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { complete } from "../src/complete.js";
 import { verbs } from "../src/verbs.js";
@@ -10,6 +14,15 @@ async function offered(...words: string[]): Promise<string[]> {
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => line.split("\t")[0] ?? "");
+}
+
+function has(name: string): boolean {
+  return spawnSync(name, ["--version"], { stdio: "ignore" }).error === undefined;
+}
+
+/** For the title of a test that needs a shell. */
+function missing(name: string): string {
+  return has(name) ? "" : ` (skipped: ${name} is not installed)`;
 }
 
 describe("what shells are offered", () => {
@@ -81,6 +94,44 @@ describe("scripts", () => {
       );
       expect(reply.trim()).toBe(wanted);
     }
+  });
+
+  const fish = has("fish");
+  test.skipIf(!fish)(`fish offers verbs, flags, values and files${missing("fish")}`, async () => {
+    const { out: script } = await runCli("completion", "fish");
+    const folder = mkdtempSync(join(tmpdir(), "peerbar-fish-"));
+    const program = join(folder, "peerbar");
+    const cases: readonly (readonly [string, readonly string[]])[] = [
+      ["peerbar wh", ["why", "what-if"]],
+      ["peerbar why --cp", ["--cpu"]],
+      ["peerbar why --cpu amd", ["amd-zen", "amd-old"]],
+      ["peerbar capture -o ", ["one file"]],
+    ];
+    try {
+      for (const [line, wanted] of cases) {
+        const words = line.split(" ").slice(1);
+        const answer = await complete(words);
+        writeFileSync(program, `#!/bin/sh\nprintf '%s' '${answer}'\n`, { mode: 0o755 });
+        writeFileSync(join(folder, "one file"), "");
+        const ran = spawnSync("fish", ["--no-config", "-c", `${script}\ncomplete -C '${line}'`], {
+          cwd: folder,
+          env: { PATH: `${folder}:${process.env.PATH ?? ""}`, HOME: folder },
+          encoding: "utf8",
+        });
+        const found = ran.stdout.split("\n").filter((text) => text !== "" && text !== "peerbar");
+        const names = found.map((text) => (text.split("\t")[0] ?? "").replaceAll("\\", ""));
+        expect(names.sort(), ran.stderr).toEqual([...wanted].sort());
+      }
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  test.skipIf(!has("zsh"))(`zsh takes the script${missing("zsh")}`, async () => {
+    const { out: script } = await runCli("completion", "zsh");
+    const ran = spawnSync("zsh", ["-n"], { input: script, encoding: "utf8" });
+    expect(ran.stderr).toBe("");
+    expect(ran.status).toBe(0);
   });
 
   test("another shell: one line, exit 2", async () => {
