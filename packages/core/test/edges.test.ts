@@ -186,6 +186,23 @@ describe("a buffer", () => {
   });
 });
 
+describe("a reference and a sync file", () => {
+  it("name the operation that refuses what is spent, or no access (dma-buf R3, R46)", async () => {
+    const { buffer: made } = buffer(ops());
+    const reference = made.get();
+    const moved = reference.move();
+    expect(await told(() => reference.move())).toBe("EBADF dmabuf.move -");
+    reference.put();
+    expect(made.references).toBe(2);
+    moved[dispose]();
+    expect(made.references).toBe(1);
+    const file = new SyncFile(new FenceContext(1, "job").next());
+    expect(await told(() => made.importSyncFile(file, "none" as "read"))).toBe(
+      "EINVAL dmabuf.importSyncFile dma-buf R46",
+    );
+  });
+});
+
 describe("the CPU's share of a buffer", () => {
   it("may be its last page, and ends once (dma-buf R50)", () => {
     const events = new EventLog();

@@ -162,6 +162,20 @@ describe("a fence", () => {
   });
 });
 
+describe("a fence array", () => {
+  it("is called after its parts, and has no error where none failed (dma-buf R39)", () => {
+    const [a, b] = ["a", "b"].map((name, i) => new FenceContext(i, name).next());
+    if (a === undefined || b === undefined) throw new Error("two were asked for");
+    const array = new FenceArray([a, b]);
+    expect([array.name, array.error]).toEqual(["array(a:0#1 b:1#1)", undefined]);
+    a.signal();
+    expect([array.signaled, array.error]).toEqual([false, undefined]);
+    const failed = new DmaBufError("EIO", "dma", "the engine stopped");
+    b.signal(failed);
+    expect([array.signaled, array.error]).toEqual([true, failed]);
+  });
+});
+
 describe("wait-die (dma-buf R40)", () => {
   const three = () => {
     const scheduler = new MicrotaskScheduler();
