@@ -226,6 +226,32 @@ describe("scenarios that are wrong themselves", () => {
     expect(failures[0]?.detail).toContain("does not declare");
   });
 
+  it("shared and not declared, though every order passes: an order that is of none of the classes that were run", async () => {
+    const counted = (tells: boolean): Scenario =>
+      of((t) => {
+        let count = 0;
+        t.actor("counts", async () => {
+          if (tells) t.touch("count");
+          count += 1;
+          await t.pause();
+          if (tells) t.touch("count");
+          count -= 1;
+        });
+        t.actor("looks", async () => {
+          if (tells) t.touch("count", false);
+          if (count > 0) await t.pause("saw it");
+        });
+      });
+    const { verdict, failures } = await explore(counted(false));
+    expect(verdict).toBe("failure");
+    expect(failures.map(({ kind, schedule }) => [kind, schedule])).toEqual([["undeclared", "aba"]]);
+    expect(await explore(counted(true))).toMatchObject({ verdict: "exhausted", classes: 3 });
+    expect(await explore(counted(false), { reduce: false })).toMatchObject({
+      verdict: "exhausted",
+      classes: 2,
+    });
+  });
+
   it("an actor that waits for the host is told apart, and nothing hangs", async () => {
     const failure = await firstFailure(
       of((t) => {
