@@ -13,6 +13,19 @@ describe("a lock", () => {
     expect([first.held, second.held]).toEqual([false, true]);
   });
 
+  it("is had by a try where it is free, never where it is held or waited for", async () => {
+    const lock = new Lock("l");
+    const tried = lock.tryLock();
+    expect([tried?.held, tried?.sync, lock.tryLock()]).toEqual([true, true, undefined]);
+    const waiting = lock.lock();
+    expect(lock.waiters).toBe(1);
+    tried?.release();
+    expect([lock.tryLock(), lock.waiters]).toEqual([undefined, 0]);
+    (await waiting).release();
+    lock.tryLock()?.release();
+    expect(lock.isLocked).toBe(false);
+  });
+
   it("goes to waiters in the order they came, without a gap in which another could take it", async () => {
     const lock = new Lock("l");
     const first = await lock.lock();
