@@ -28,6 +28,8 @@ export class Attachment implements Disposable {
   readonly device: DmaDevice;
   /** Undefined for a static importer (`dma_buf_attach`). */
   readonly importer: ImporterOps | undefined;
+  /** @internal Where it stands in the buffer's list. */
+  place = 0;
   readonly #number: number;
   #phase: Phase = "attaching";
   #peer2peer: boolean;

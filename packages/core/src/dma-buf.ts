@@ -1,5 +1,6 @@
 import { hex, isPageAligned, type Slice } from "./address.js";
 import { Attachment } from "./attachment.js";
+import { AttachmentList } from "./attachment-list.js";
 import { type CpuMapping, type CpuView, mapForCpu, VmapCounter } from "./cpu-view.js";
 import { dispose } from "./dispose.js";
 import { type DmaDevice, type DmaDirection, isDmaDirection } from "./dma-device.js";
@@ -58,7 +59,7 @@ export class DmaBuf implements Disposable {
   readonly #scheduler: Scheduler;
   readonly #registry: DmaBufRegistry | undefined;
   readonly #ownsReservation: boolean;
-  readonly #attachments = new Set<Attachment>();
+  readonly #attachments = new AttachmentList();
   #name: string | undefined;
   #references = 1;
   #closed = false;
@@ -106,7 +107,7 @@ export class DmaBuf implements Disposable {
   /** Attachments in the order they were made. */
   get attachments(): Iterable<Attachment> {
     const list = this.#attachments;
-    return { [Symbol.iterator]: () => list.values() };
+    return { [Symbol.iterator]: () => list[Symbol.iterator]() };
   }
 
   /** Counted references: what fdinfo calls `count`. */
@@ -255,7 +256,7 @@ export class DmaBuf implements Disposable {
     this.#invalidating = true;
     try {
       this.reservation.notify(() => {
-        this.#tellAll(held);
+        this.#attachments.tellAll(held);
       });
     } finally {
       this.#invalidating = false;
@@ -434,20 +435,6 @@ export class DmaBuf implements Disposable {
     } finally {
       this.#attaching -= 1;
     }
-  }
-
-  #tellAll(held: Held): void {
-    let failed = false;
-    let first: unknown;
-    for (const attachment of this.#attachments) {
-      try {
-        attachment.importer?.invalidateMappings?.(attachment, held);
-      } catch (error) {
-        first = failed ? first : error;
-        failed = true;
-      }
-    }
-    if (failed) throw first;
   }
 
   #polls(): Poller {
