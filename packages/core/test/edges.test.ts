@@ -131,6 +131,40 @@ describe("an attachment", () => {
   });
 });
 
+describe("many attachments of one buffer", () => {
+  it("are told in order, each once, after most of them have left and others have come (dma-buf R27)", () => {
+    const { buffer: made } = buffer();
+    const seen: string[] = [];
+    const attach = () => made.attach(device("d"), importer(seen));
+    const told = (): string[] => {
+      seen.length = 0;
+      const held = made.reservation.lockNow();
+      made.invalidateMappings(held);
+      held.release();
+      return [...seen];
+    };
+    let live = Array.from({ length: 100 }, attach);
+    // The last one stays throughout, so that what has left are gaps.
+    for (const keep of [3, 2, 7]) {
+      const gone = live.filter((_, i) => i % keep !== 0 && i !== live.length - 1);
+      live = live.filter((one) => !gone.includes(one));
+      for (const [i, one] of gone.entries()) {
+        one.detach();
+        if (i % 10 === 0) expect(told()).toEqual([...made.attachments].map(({ name }) => name));
+      }
+      expect([...made.attachments]).toEqual(live);
+      expect(told()).toEqual(live.map(({ name }) => name));
+      live = [...live, ...Array.from({ length: 40 }, attach)];
+      expect(told()).toEqual(live.map(({ name }) => name));
+    }
+    for (const one of live) one.detach();
+    for (const one of live) one.detach();
+    expect([told(), [...made.attachments]]).toEqual([[], []]);
+    const last = attach();
+    expect(told()).toEqual([last.name]);
+  });
+});
+
 describe("a buffer", () => {
   it("named from a NUL on has an empty name (dma-buf R44)", () => {
     const { buffer: made } = buffer();
