@@ -249,6 +249,20 @@ describe("the CPU's share of a buffer", () => {
     expect(events.types.filter((type) => type === "munmap")).toHaveLength(1);
   });
 
+  it("ends without the exporter where that has nothing to undo (dma-buf R54)", () => {
+    const exporter = ops();
+    const { buffer: made } = buffer(exporter);
+    Object.assign(exporter, { vunmap: undefined });
+    const held = made.reservation.lockNow();
+    const view = made.vmap(held);
+    expect(made.vmap(held)).toBe(view);
+    made.vunmap(view, held);
+    expect(made.vmaps).toBe(1);
+    made.vunmap(view, held);
+    expect(made.vmaps).toBe(0);
+    held.release();
+  });
+
   it("is EINVAL where the exporter gives the kernel no view (dma-buf R54)", async () => {
     const exporter = ops();
     const { buffer: made } = buffer(exporter);
