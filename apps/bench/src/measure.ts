@@ -143,6 +143,8 @@ async function sampler(
 ): Promise<() => Promise<number>> {
   const call = (await isAsync(run)) ? inTurn(run, batch) : inLoop(run, batch);
   const look = async (time: number, now: () => number): Promise<number> => {
+    // Between two looks a signal can be heard.
+    await new Promise(setImmediate);
     const bench = new Bench({ time, now, iterations: 1, warmup: false });
     bench.add("it", call);
     await bench.run();
