@@ -31,7 +31,7 @@ export const explorerGrowth: readonly GrowthSeries[] = [
   {
     id: "explorer/runs",
     unit: "orders run",
-    sizes: [100, 300, 1_000, 3_000],
+    sizes: [1_000, 3_000, 10_000, 30_000],
     setup: (size) => ({ run: () => random(size) }),
   },
 ];

@@ -9,7 +9,7 @@ import { RandomOrders } from "./random.js";
 import { failureFrom, failureOf } from "./replayed.js";
 import { type Outcome, Runner } from "./runner.js";
 import type { Scenario } from "./scenario.js";
-import { shrink } from "./shrink.js";
+import { repeat, shrink } from "./shrink.js";
 import type { Shard, Strategy } from "./strategy.js";
 
 /**
@@ -119,7 +119,7 @@ export async function explore(
   options: ExploreOptions = {},
 ): Promise<Exploration> {
   checkOptions(options);
-  const runner = new Runner(scenario);
+  const runner = new Runner(scenario, false);
   runner.open();
   try {
     const exploring = new Exploring(runner, await strategyFor(scenario, options), options);
@@ -241,8 +241,8 @@ class Exploring {
     ) {
       return;
     }
-    const smaller =
-      this.#options.shrink === false ? undefined : await shrink(this.#runner.scenario, outcome);
+    const again = this.#options.shrink === false ? repeat : shrink;
+    const smaller = await again(this.#runner.scenario, outcome);
     const kept = (smaller === undefined ? undefined : failureOf(smaller)) ?? failure;
     const detail = [...(note === "" ? [] : [note]), ...(kept.detail === null ? [] : [kept.detail])];
     this.#failures.push({ ...kept, detail: detail.length === 0 ? null : detail.join("\n") });
@@ -290,7 +290,7 @@ const NOBODY: Shard = { index: -1, count: 1 };
 async function prefixDepth(scenario: Scenario, options: ExploreOptions): Promise<number> {
   const { shard } = options;
   if (shard === undefined || shard.count === 1) return 0;
-  const runner = new Runner(scenario);
+  const runner = new Runner(scenario, false);
   for (let depth = 1; depth < LONGEST_PREFIX; depth++) {
     const prefixes = new Prefixes(depth, NOBODY);
     const strategy = search(options, prefixes);

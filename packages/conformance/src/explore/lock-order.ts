@@ -1,3 +1,4 @@
+import { stackHere } from "./stacks.js";
 import type { WatchedLock } from "./watched.js";
 
 /** Two lock classes, taken one inside the other. */
@@ -53,7 +54,7 @@ export class LockOrder {
     const edges = this.#edges.get(from) ?? new Map<string, LockEdge>();
     this.#edges.set(from, edges);
     if (from === to || edges.has(to)) return undefined;
-    const edge: LockEdge = { held: from, wanted: to, stack: stackHere(), schedule: undefined };
+    const edge: LockEdge = { held: from, wanted: to, stack: stackOfCaller(), schedule: undefined };
     const back = this.#path(to, from, new Set());
     edges.set(to, edge);
     this.#fresh.push(edge);
@@ -73,10 +74,10 @@ export class LockOrder {
 }
 
 /** Frames of the explorer itself say nothing to the reader. */
-function stackHere(): string {
-  const lines = (new Error("lock").stack ?? "").split("\n").slice(1);
+function stackOfCaller(): string {
+  const lines = stackHere(24).split("\n");
   const useful = lines.filter(
-    (line) => !/[\\/]explore[\\/](?:execution|watched|lock-order|task)\./.test(line),
+    (line) => !/[\\/]explore[\\/](?:execution|watched|lock-order|stacks|task)\./.test(line),
   );
   return useful.slice(0, 12).join("\n");
 }

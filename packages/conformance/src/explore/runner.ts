@@ -6,6 +6,7 @@ import { Names } from "./names.js";
 import { catchRejections } from "./rejections.js";
 import type { Scenario } from "./scenario.js";
 import { defaultChoice, formatSchedule, type Move, moveOf, preemptions } from "./schedule.js";
+import { giveStacks, takeStacks } from "./stacks.js";
 import { type Actor, nameOf, RunStage } from "./stage.js";
 import { describeStuck } from "./stuck.js";
 import type { Task } from "./task.js";
@@ -39,6 +40,7 @@ export class Runner {
   readonly scenario: Scenario;
   readonly order = new LockOrder();
   readonly #turns = new Turns();
+  readonly #stacks: boolean;
   readonly #across: AcrossRuns;
   #current: Execution | undefined;
   #free: (() => void) | undefined;
@@ -48,9 +50,11 @@ export class Runner {
   /** Told of each state a run comes to, by its two hashes. */
   onState: ((low: number, high: number) => void) | undefined;
 
-  constructor(scenario: Scenario) {
+  /** @param stacks - false for a search: errors then have no stack, which makes them cheap. */
+  constructor(scenario: Scenario, stacks = true) {
     checkScenario(scenario);
     this.scenario = scenario;
+    this.#stacks = stacks;
     this.#across = {
       names: new Names(),
       order: this.order,
@@ -83,6 +87,8 @@ export class Runner {
       const run = new Run(this, execution, chooser);
       this.#current = execution;
       const tick = (): boolean => {
+        if (this.#stacks) giveStacks();
+        else takeStacks();
         try {
           return run.tick();
         } catch (error) {
@@ -92,9 +98,11 @@ export class Runner {
       };
       void this.#turns
         .run(tick, () => {
+          giveStacks();
           run.stand();
         })
         .then(() => {
+          giveStacks();
           const outcome = run.outcome();
           this.order.runEnded(() => formatSchedule(outcome.moves));
           if (run.broken === undefined) resolve(outcome);

@@ -11,35 +11,47 @@ const ATTEMPTS = 400;
  * The same failure with fewer decisions: stretches of them are left out, or left to the default order, as long as the failure stays. Undefined where it does not show again by itself: a lock order that two runs contradict needs both.
  */
 export async function shrink(scenario: Scenario, outcome: Outcome): Promise<Outcome | undefined> {
+  return again(scenario, outcome, (attempt, first) => smallest(attempt, first));
+}
+
+/** The same run once more, in which errors have stacks. Undefined as in {@link shrink}. */
+export async function repeat(scenario: Scenario, outcome: Outcome): Promise<Outcome | undefined> {
+  return again(scenario, outcome, (_attempt, first) => Promise.resolve(first));
+}
+
+/** Runs with those decisions, the default order where one is left open; undefined where the failure is another, or none. */
+type Attempt = (moves: readonly (Move | undefined)[]) => Promise<Outcome | undefined>;
+
+async function again(
+  scenario: Scenario,
+  outcome: Outcome,
+  goOn: (attempt: Attempt, first: Outcome) => Promise<Outcome>,
+): Promise<Outcome | undefined> {
   const wanted = outcome.execution.failure;
   if (wanted === undefined) return undefined;
   const runner = new Runner(scenario);
+  const attempt: Attempt = async (moves) => {
+    runner.order.clear();
+    const tried = await runner.run(new Script(moves, false));
+    return isSame(tried.execution.failure, wanted) ? tried : undefined;
+  };
   runner.open();
   try {
-    return await smallest(runner, outcome, wanted);
+    const first = await attempt(outcome.moves);
+    return first === undefined ? undefined : await goOn(attempt, first);
   } finally {
     runner.close();
   }
 }
 
-async function smallest(
-  runner: Runner,
-  outcome: Outcome,
-  wanted: RunFailure,
-): Promise<Outcome | undefined> {
-  let attempts = 0;
-  const attempt = async (moves: readonly (Move | undefined)[]): Promise<Outcome | undefined> => {
-    attempts += 1;
-    runner.order.clear();
-    const tried = await runner.run(new Script(moves, false));
-    return isSame(tried.execution.failure, wanted) ? tried : undefined;
-  };
-  let best = await attempt(outcome.moves);
-  if (best === undefined) return undefined;
+async function smallest(attempt: Attempt, first: Outcome): Promise<Outcome> {
+  let attempts = 1;
+  let best = first;
   const improve = async (moves: readonly (Move | undefined)[]): Promise<boolean> => {
     if (attempts >= ATTEMPTS) return false;
+    attempts += 1;
     const tried = await attempt(moves);
-    if (tried === undefined || best === undefined || !isSmaller(tried, best)) return false;
+    if (tried === undefined || !isSmaller(tried, best)) return false;
     best = tried;
     return true;
   };

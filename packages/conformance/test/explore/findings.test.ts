@@ -204,6 +204,29 @@ describe("what is found", () => {
   });
 });
 
+describe("stacks", () => {
+  it.each([true, false])(
+    "a failure has one though the search took none, shrunk: %s",
+    async (shrink) => {
+      const limit = Error.stackTraceLimit;
+      const made = of((t) => {
+        const state = t.shared("state", { changing: false });
+        t.actor("changes", async () => {
+          state.changing = true;
+          await t.pause();
+          state.changing = false;
+        });
+        t.actor("looks", function looksAtIt() {
+          if (state.changing) throw new Error("half done");
+        });
+      });
+      const { failures } = await explore(made, { shrink });
+      expect(failures[0]?.detail).toContain("looksAtIt");
+      expect(Error.stackTraceLimit).toBe(limit);
+    },
+  );
+});
+
 describe("scenarios that are wrong themselves", () => {
   it("one that shares without a word: random orders after the search tell", async () => {
     const made = of((t) => {
