@@ -4,6 +4,8 @@
  */
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { close, ioctl, iommufd, vfio } from "@peerbar/linux";
 import { bindToVfio, exportRequest, KernelDevice } from "../differential/kernel-device.js";
@@ -22,7 +24,7 @@ const loops = [
 ] as const;
 
 const source = fileURLToPath(new URL("loops.c", import.meta.url));
-const program = "/tmp/loops";
+const program = join(tmpdir(), "loops");
 const compiled = spawnSync("gcc", ["-O2", "-Wall", "-o", program, source], { encoding: "utf8" });
 if (compiled.status !== 0) throw new Error(`gcc: ${compiled.stderr}`);
 bindToVfio(EXPORTER);

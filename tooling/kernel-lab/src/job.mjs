@@ -11,7 +11,7 @@ function environment(machine, extra = {}) {
   const values = {
     ...Object.fromEntries(own),
     HOME: "/root",
-    TMPDIR: "/tmp",
+    TMPDIR: "/run/tmp",
     PEERBAR_LAB: "1",
     PEERBAR_LAB_MACHINE: machine.name,
     PEERBAR_LAB_IOMMU: machine.iommu,
