@@ -7,6 +7,8 @@ const counters = new WeakMap<Scheduler, Map<string, number>>();
  * names.
  */
 export function nextOrdinal(scheduler: Scheduler, kind: string): number {
+  const own = scheduler.watch?.ordinal?.(kind);
+  if (own !== undefined) return own;
   let kinds = counters.get(scheduler);
   if (kinds === undefined) {
     kinds = new Map();

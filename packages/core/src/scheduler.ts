@@ -52,6 +52,8 @@ export interface SchedulerWatch {
   object(name: string): ObjectWatch;
   /** The running step changes something shared that goes by a name. */
   touch(name: string): void;
+  /** The next number of a kind of thing, from 1: an explorer makes a scheduler for each run, and counts better than a table of them all. */
+  ordinal?(kind: string): number;
 }
 
 /**

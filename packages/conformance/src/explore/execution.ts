@@ -67,6 +67,7 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
   /** Timers, the next first. */
   readonly #timers: Task[] = [];
   readonly #root: Task;
+  readonly #ordinals = new Map<string, number>();
   #recording = false;
   #running: Task | undefined;
   #touched: number[] = [];
@@ -147,7 +148,13 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     };
   }
 
-  // What core tells.
+  // What core tells and asks.
+
+  ordinal(kind: string): number {
+    const next = (this.#ordinals.get(kind) ?? 0) + 1;
+    this.#ordinals.set(kind, next);
+    return next;
+  }
 
   lock(name: string, lockClass: string | undefined): LockWatch {
     const lock = new WatchedLock(this, this.#child(), name, lockClass ?? classOf(name));
