@@ -1,7 +1,7 @@
-import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Skipped, Taken } from "./case.js";
+import { runNode } from "./run-node.js";
 import { scratchFolder } from "./scratch.js";
 
 /** A fleet that was audited, and read as plainly as can be, in turn. */
@@ -55,25 +55,12 @@ export async function auditFleet(count: number, rounds: number): Promise<Audited
 }
 
 /** Runs a program of Node's to its end. @throws Error where it fails; that machines of a fleet differ (1) is an answer. */
-function node(...args: string[]): Promise<Usage> {
-  return new Promise((resolve, reject) => {
-    const report = `data:text/javascript,${encodeURIComponent(REPORT)}`;
-    const child = spawn(process.execPath, ["--import", report, ...args], {
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    let said = "";
-    child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
-      said += chunk;
-    });
-    child.once("error", reject);
-    child.once("close", (code) => {
-      const at = said.lastIndexOf(MARK);
-      if ((code === 0 || code === 1) && at >= 0) {
-        resolve(JSON.parse(said.slice(at + MARK.length)) as Usage);
-      } else {
-        const words = said.slice(0, Math.max(at, 0)).trim();
-        reject(new Error(`${args.join(" ")} ended with ${String(code)}: ${words}`));
-      }
-    });
-  });
+async function node(...args: string[]): Promise<Usage> {
+  const report = `data:text/javascript,${encodeURIComponent(REPORT)}`;
+  const { code, said } = await runNode(["--import", report, ...args]);
+  const at = said.lastIndexOf(MARK);
+  if ((code === 0 || code === 1) && at >= 0)
+    return JSON.parse(said.slice(at + MARK.length)) as Usage;
+  const words = said.slice(0, Math.max(at, 0)).trim();
+  throw new Error(`${args.join(" ")} ended with ${String(code)}: ${words}`);
 }

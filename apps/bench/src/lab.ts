@@ -1,8 +1,8 @@
-import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { BenchCase, Skipped, Taken } from "./case.js";
+import { runNode } from "./run-node.js";
 import { scratchFolder } from "./scratch.js";
 
 /** Exit code of the lab where it cannot run. */
@@ -35,7 +35,10 @@ async function bootLab(): Promise<LabRows> {
   const folder = scratchFolder();
   try {
     const file = join(folder.path, "rounds.json");
-    const { code, lines } = await said([lab, "bench", "--cached", "--json", file]);
+    const { code, said } = await runNode([lab, "bench", "--cached", "--json", file], (text) => {
+      process.stderr.write(text);
+    });
+    const lines = said.trimEnd().split("\n");
     const last = (lines.at(-1) ?? "it said nothing").replace(/^lab: /, "");
     // Once it boots, not to come to an end is a failure.
     if (code === CANNOT && !lines.some((line) => line.startsWith("lab: booting")))
@@ -46,25 +49,4 @@ async function bootLab(): Promise<LabRows> {
   } finally {
     folder.remove();
   }
-}
-
-/** Runs a Node program; what it says on stderr is passed on as it comes, and kept. */
-function said(args: readonly string[]): Promise<{ code: number | null; lines: readonly string[] }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
-    const stop = (): void => {
-      child.kill();
-    };
-    process.once("exit", stop);
-    let text = "";
-    child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
-      text += chunk;
-      process.stderr.write(chunk);
-    });
-    child.once("error", reject);
-    child.once("close", (code) => {
-      process.off("exit", stop);
-      resolve({ code, lines: text.trimEnd().split("\n") });
-    });
-  });
 }

@@ -5,7 +5,7 @@ import { randomScenario } from "./fixtures/random-machine.js";
 
 /** Orders that an unpruned search may run. */
 const LIMIT = 800;
-const SEEDS = Number(process.env["PEERBAR_EXPLORE_SEEDS"] ?? 16);
+const SEEDS = Number(process.env.PEERBAR_EXPLORE_SEEDS ?? 16);
 
 /** Failures count as ends: what is compared is which orders were run. */
 async function classes(one: Scenario, reduce: boolean): Promise<Exploration> {

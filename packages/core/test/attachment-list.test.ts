@@ -1,24 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Attachment, DmaBuf, type DmaDevice, type ExporterOps } from "../src/index.js";
-
-const ops: ExporterOps = {
-  name: "list",
-  offers: () => ["sgt"],
-  map: () => {
-    throw new Error("nothing is mapped here");
-  },
-  unmap: () => undefined,
-  release: () => undefined,
-};
-const device: DmaDevice = { name: "peer", pciAddress: "0000:01:00.0", dmaMask: (1n << 64n) - 1n };
+import type { Attachment, DmaBuf } from "../src/index.js";
+import { device, buffer as exported, locked } from "./fixtures/exporter.js";
 
 function make(): {
   buffer: DmaBuf;
   attach: () => Attachment;
   tell: () => readonly Attachment[];
 } {
-  const buffer = DmaBuf.export({ ops, size: 0x1000n });
+  const { buffer } = exported();
+  const peer = device("peer");
   const told: Attachment[] = [];
   const importer = {
     allowPeer2Peer: true,
@@ -28,12 +19,12 @@ function make(): {
   };
   return {
     buffer,
-    attach: () => buffer.attach(device, importer),
+    attach: () => buffer.attach(peer, importer),
     tell: () => {
       told.length = 0;
-      const held = buffer.reservation.lockNow();
-      buffer.invalidateMappings(held);
-      held.release();
+      locked(buffer, (held) => {
+        buffer.invalidateMappings(held);
+      });
       return [...told];
     },
   };

@@ -6,24 +6,13 @@ import {
   FenceContext,
   DMA_BUF_IOCTL_IMPORT_SYNC_FILE as IMPORT,
   ioctl,
-  isDmaBufError,
   MicrotaskScheduler,
   DMA_BUF_SET_NAME_A as NAME,
   DMA_BUF_IOCTL_SYNC as SYNC,
   SyncFile,
 } from "../src/index.js";
+import { told } from "./fixtures/expect-error.js";
 import { buffer, device, importer, RecordingExporter } from "./fixtures/exporter.js";
-
-/** Code, operation and rule of what `action` throws or rejects with. */
-async function told(action: () => unknown): Promise<string> {
-  try {
-    await action();
-  } catch (error) {
-    if (!isDmaBufError(error)) throw error;
-    return `${error.code} ${error.syscall} ${error.rule ?? "-"}`;
-  }
-  throw new Error("nothing was refused");
-}
 
 function opened() {
   const fds = new FdTable();

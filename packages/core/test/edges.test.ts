@@ -8,19 +8,8 @@ import {
   ScatterTable,
   SyncFile,
 } from "../src/index.js";
-import { errorOf, settle } from "./fixtures/expect-error.js";
+import { errorOf, settle, told } from "./fixtures/expect-error.js";
 import { buffer, device, EventLog, importer, RecordingExporter } from "./fixtures/exporter.js";
-
-/** Code, operation and rule of what `action` throws or rejects with. */
-async function told(action: () => unknown): Promise<string> {
-  try {
-    await action();
-  } catch (error) {
-    if (!isDmaBufError(error)) throw error;
-    return `${error.code} ${error.syscall} ${error.rule ?? "-"}`;
-  }
-  throw new Error("nothing was refused");
-}
 
 /** The numbers in what it says was found. */
 function numbersIn(action: () => unknown): string[] {

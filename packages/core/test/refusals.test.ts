@@ -18,6 +18,7 @@ import {
   Reservation,
   ScatterTable,
 } from "../src/index.js";
+import { told } from "./fixtures/expect-error.js";
 
 const SIZE = 0x4000n;
 const DEVICE: DmaDevice = { name: "nic", pciAddress: "0000:01:00.0", dmaMask: (1n << 64n) - 1n };
@@ -48,16 +49,6 @@ async function stage(change: Partial<ExporterOps> = {}): Promise<Stage> {
   const buffer = DmaBuf.export({ ops: makeOps(change), size: SIZE, events: sink });
   const attachment = buffer.attach(DEVICE, DYNAMIC);
   return { buffer, attachment, held: await buffer.reservation.lock(), events };
-}
-
-async function told(action: () => unknown): Promise<string> {
-  try {
-    await action();
-  } catch (error) {
-    if (!isDmaBufError(error)) throw error;
-    return `${error.code} ${error.syscall} ${error.rule ?? "-"}`;
-  }
-  throw new Error("nothing was refused");
 }
 
 type Row = readonly [what: string, action: (on: Stage) => unknown, expected: string];

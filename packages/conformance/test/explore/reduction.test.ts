@@ -3,7 +3,7 @@ import { type Exploration, type ExploreOptions, explore } from "../../src/explor
 import { randomScenario } from "./random-scenario.js";
 
 /** Scenarios whose whole space is small enough to run without any pruning. */
-const SEEDS = Number(process.env["PEERBAR_EXPLORE_SEEDS"] ?? 60);
+const SEEDS = Number(process.env.PEERBAR_EXPLORE_SEEDS ?? 60);
 const LIMIT = 4000;
 
 interface Seen {
