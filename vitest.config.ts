@@ -19,6 +19,7 @@ export default defineConfig({
         },
       },
     ],
+    globalSetup: "@peerbar/vitest-config/scratch",
     reporters: ["default", "@peerbar/vitest-config/summary"],
     coverage: { provider: "v8", include: ["packages/*/src/**", "apps/*/src/**"] },
   },
