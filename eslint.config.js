@@ -93,5 +93,24 @@ export default defineConfig(
       ],
     },
   },
+  {
+    // V8 makes such closures old at once: what they hold, a whole run or machine, outlives every young collection.
+    files: ["packages/*/src/**/*.ts"],
+    rules: {
+      "no-restricted-syntax": [
+        "error",
+        {
+          selector:
+            "AssignmentExpression[left.type='MemberExpression'] > :matches(ArrowFunctionExpression, FunctionExpression).right",
+          message: "give the function a name first: see docs/performance.md, Explorer",
+        },
+        {
+          selector: "ObjectExpression > Property[kind='get']",
+          message:
+            "a getter of a class is free, this one is not: see docs/performance.md, Explorer",
+        },
+      ],
+    },
+  },
   ...arrows,
 );

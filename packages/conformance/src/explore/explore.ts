@@ -147,9 +147,10 @@ class Exploring {
     this.#runner = runner;
     this.#strategy = strategy;
     this.#options = options;
-    runner.onState = (low, high) => {
+    const keep = (low: number, high: number): void => {
       this.#states.set(low, high, 0);
     };
+    runner.onState = keep;
   }
 
   async run(): Promise<void> {

@@ -24,9 +24,10 @@ export async function replay(scenario: Scenario, schedule: string): Promise<Repl
   const moves = parseSchedule(schedule);
   const runner = new Runner(scenario);
   const events: { step: number; event: DmaBufEvent }[] = [];
-  runner.onEvent = (event, { steps }) => {
+  const keep: Runner["onEvent"] = (event, { steps }) => {
     events.push({ step: steps.length, event });
   };
+  runner.onEvent = keep;
   runner.open();
   try {
     const script = new Script(moves, true);

@@ -9,7 +9,6 @@ const BATCH = 256;
  * counting turns of the job queue, but by its being empty.
  */
 export class Turns {
-  /** The run's own functions, not a closure around them: with one made for each run here, V8's young collections freed next to nothing. */
   #tick: (() => boolean) | undefined;
   #left = 0;
   #outside: (() => void) | undefined;
@@ -70,7 +69,8 @@ function hostImmediate(): Immediate {
   if (host.MessageChannel === undefined) throw new TypeError("explore: the host has no macrotasks");
   const { port1, port2 } = new host.MessageChannel();
   const asked: (() => void)[] = [];
-  port1.onmessage = () => asked.shift()?.();
+  const next = (): void => asked.shift()?.();
+  port1.onmessage = next;
   return (callback) => {
     asked.push(callback);
     port2.postMessage(null);

@@ -3,6 +3,7 @@ import {
   type DmaBufErrorCode,
   FenceContext,
   type FenceUsage,
+  type Held,
   isDmaBufError,
 } from "@peerbar/core";
 import type { ConformanceCase } from "../case.js";
@@ -68,7 +69,7 @@ const flagFirst: ExporterCase = {
     const buffer = await fixture.export(SIZE);
     const importer = new ScriptedImporter(buffer, device);
     let inside: DmaBufErrorCode | "mapped" | undefined;
-    importer.whenInvalidated = (held) => {
+    const slipIn = (held: Held): void => {
       try {
         importer.mapHeld(held);
         inside = "mapped";
@@ -77,6 +78,7 @@ const flagFirst: ExporterCase = {
         inside = isDmaBufError(error) ? error.code : undefined;
       }
     };
+    importer.whenInvalidated = slipIn;
     const revoked = revoke(fixture);
     const late = Array.from({ length: 8 }, async (_, delay) => {
       await turns.pass(delay);

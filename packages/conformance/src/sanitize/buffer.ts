@@ -14,25 +14,27 @@ export function watchBuffer(buffer: DmaBuf, sanitizer: Sanitizer, dma: DmaTracke
   const attach = buffer.attach.bind(buffer);
   const invalidate = buffer.invalidateMappings.bind(buffer);
   const watched = new Set<Attachment>();
-  buffer.attach = (device, importer) => {
-    const attachment = attach(device, importer);
-    sanitizer.note(subjectOf(attachment), `attach ${attachment.kind} for ${device.name}`);
-    watchAttachment(attachment, sanitizer, dma);
-    watched.add(attachment);
-    return attachment;
-  };
-  buffer.invalidateMappings = (held) => {
-    sanitizer.note(buffer.label, "invalidateMappings");
-    if (!isHeld(buffer, held)) {
-      sanitizer.report(
-        "invalidate-without-lock",
-        buffer.label,
-        "importers were told without the reservation held",
-      );
-    }
-    dma.invalidated(buffer);
-    invalidate(held);
-  };
+  replace<DmaBuf, "attach" | "invalidateMappings">(buffer, {
+    attach(device, importer) {
+      const attachment = attach(device, importer);
+      sanitizer.note(subjectOf(attachment), `attach ${attachment.kind} for ${device.name}`);
+      watchAttachment(attachment, sanitizer, dma);
+      watched.add(attachment);
+      return attachment;
+    },
+    invalidateMappings(held) {
+      sanitizer.note(buffer.label, "invalidateMappings");
+      if (!isHeld(buffer, held)) {
+        sanitizer.report(
+          "invalidate-without-lock",
+          buffer.label,
+          "importers were told without the reservation held",
+        );
+      }
+      dma.invalidated(buffer);
+      invalidate(held);
+    },
+  });
   sanitizer.atEnd(() => {
     for (const attachment of watched) leftOver(attachment, sanitizer);
   });
@@ -82,49 +84,56 @@ function watchAttachment(attachment: Attachment, sanitizer: Sanitizer, dma: DmaT
     sanitizer.table(attachment, table, subject);
     return table;
   };
-  attachment.map = (direction, held) => {
-    step(`map ${direction}`, held);
-    return mapped(note(sanitizer, subject, () => right.map(direction, held)));
-  };
-  attachment.mapWait = async (direction, held, options) => {
-    step(`map ${direction}, waiting`, held);
-    waiting += 1;
-    try {
-      return mapped(await right.mapWait(direction, held, options));
-    } finally {
-      waiting -= 1;
-    }
-  };
-  attachment.unmap = (table, direction, held) => {
-    step(`unmap ${direction}`, held, () => {
-      if (live.has(table) || waiting > 0) return undefined;
-      return ended.has(table) ? "double-unmap" : "unmap-never-mapped";
-    });
-    note(sanitizer, subject, () => {
-      dma.ending(table, () => {
-        right.unmap(table, direction, held);
+  replace<Attachment, keyof typeof right>(attachment, {
+    map(direction, held) {
+      step(`map ${direction}`, held);
+      return mapped(note(sanitizer, subject, () => right.map(direction, held)));
+    },
+    async mapWait(direction, held, options) {
+      step(`map ${direction}, waiting`, held);
+      waiting += 1;
+      try {
+        return mapped(await right.mapWait(direction, held, options));
+      } finally {
+        waiting -= 1;
+      }
+    },
+    unmap(table, direction, held) {
+      step(`unmap ${direction}`, held, () => {
+        if (live.has(table) || waiting > 0) return undefined;
+        return ended.has(table) ? "double-unmap" : "unmap-never-mapped";
       });
-    });
-    live.delete(table);
-    ended.add(table);
-  };
-  attachment.pin = (held) => {
-    step("pin", held);
-    right.pin(held);
-  };
-  attachment.unpin = (held) => {
-    step("unpin", held, () => (attachment.pins === 0 ? "pin-imbalance" : undefined));
-    right.unpin(held);
-  };
-  attachment.open = (name, held) => {
-    step(`open ${name}`, held);
-    return note(sanitizer, subject, () => right.open(name, held));
-  };
-  attachment.detach = () => {
-    sanitizer.note(subject, "detach");
-    if (attachment.attached) leftAtDetach(attachment, sanitizer);
-    right.detach();
-  };
+      note(sanitizer, subject, () => {
+        dma.ending(table, () => {
+          right.unmap(table, direction, held);
+        });
+      });
+      live.delete(table);
+      ended.add(table);
+    },
+    pin(held) {
+      step("pin", held);
+      right.pin(held);
+    },
+    unpin(held) {
+      step("unpin", held, () => (attachment.pins === 0 ? "pin-imbalance" : undefined));
+      right.unpin(held);
+    },
+    open(name, held) {
+      step(`open ${name}`, held);
+      return note(sanitizer, subject, () => right.open(name, held));
+    },
+    detach() {
+      sanitizer.note(subject, "detach");
+      if (attachment.attached) leftAtDetach(attachment, sanitizer);
+      right.detach();
+    },
+  });
+}
+
+/** Puts other operations in the place of an object's own. */
+function replace<T extends object, K extends keyof T>(object: T, operations: Pick<T, K>): void {
+  Object.assign(object, operations);
 }
 
 function leftAtDetach(attachment: Attachment, sanitizer: Sanitizer): void {

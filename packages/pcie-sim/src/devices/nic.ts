@@ -74,14 +74,16 @@ export class Nic {
       throw new DmaBufError("EINVAL", "nic", `BAR 0 of ${fn.name} is smaller than 8 KiB`);
     }
     this.#loop = new WorkLoop(fn.name, fn.scheduler, () => this.#next());
-    this.#bar.onWrite = (offset, length) => {
+    const written = (offset: number, length: number): void => {
       this.#written(offset, offset + length);
     };
-    fn.onReset = () => {
+    const reset = (): void => {
       this.#life += 1;
       this.#queues.clear();
       this.keys.clear();
     };
+    this.#bar.onWrite = written;
+    fn.onReset = reset;
   }
 
   /** Offset in BAR 0 of a queue's send doorbell; the receive doorbell is 4 bytes on. */

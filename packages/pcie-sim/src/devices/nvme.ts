@@ -76,12 +76,8 @@ export class NvmeController {
     this.blocks = options.blocks ?? 2 ** 31;
     this.media = new SparseMemory(this.blocks * NVME_BLOCK);
     this.#loop = new WorkLoop(fn.name, fn.scheduler, () => this.#next());
-    this.#bar.onWrite = (offset, length) => {
-      this.#written(offset, length);
-    };
-    fn.onReset = () => {
-      this.#disable();
-    };
+    this.#bar.onWrite = this.#written.bind(this);
+    fn.onReset = this.#disable.bind(this);
     this.#setCapabilities();
   }
 
