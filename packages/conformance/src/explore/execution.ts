@@ -68,7 +68,10 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
   readonly #timers: Task[] = [];
   readonly #root: Task;
   readonly #ordinals = new Map<string, number>();
+  readonly #clock: number;
   #recording = false;
+  /** Tasks there were when the running step began. */
+  #tasksBefore = 0;
   #running: Task | undefined;
   #touched: number[] = [];
   #held: HeldLock | undefined;
@@ -79,6 +82,7 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     this.#names = across.names;
     this.#order = across.order;
     this.#shared = across.shared;
+    this.#clock = this.#named(CLOCK);
     this.trace = new TraceHash(across.objects);
     this.#root = new Task(this, 0, SETUP_ACTOR, "start", "setup", 0, -1);
     this.#running = this.#root;
@@ -90,7 +94,7 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
   }
 
   get nowUs(): number {
-    this.touch(this.#named(CLOCK), false);
+    this.touch(this.#clock, false);
     return this.#nowUs;
   }
 
@@ -124,8 +128,7 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
   }
 
   at(whenUs: number, callback: () => void): Disposable {
-    const clock = this.#named(CLOCK);
-    this.touch(clock, true);
+    this.touch(this.#clock, true);
     const task = this.#make("time", `${whenUs} us`, callback, CLOCK_ACTOR);
     task.held = undefined;
     task.whenUs = whenUs;
@@ -137,7 +140,7 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     return {
       [dispose]: () => {
         // Also where it has fired: that it came too late is an order, too.
-        this.touch(clock, true);
+        this.touch(this.#clock, true);
         const at = timers.indexOf(task);
         if (at < 0) return;
         timers.splice(at, 1);
@@ -243,11 +246,12 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
     }
     this.#running = task;
     this.#held = task.held;
+    this.#tasksBefore = this.tasks.length;
     if (this.#recording) {
       // An actor's own steps never commute: they share its variables.
       this.#touched = [this.#actorNumber(task.actor) * 2 + 1];
       this.steps.push({ task, touched: this.#touched });
-      if (task.kind === "time") this.touch(this.#named(CLOCK), true);
+      if (task.kind === "time") this.touch(this.#clock, true);
       this.touch(task.number, true);
     }
     task.run();
@@ -255,6 +259,9 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
 
   /** Nothing is left of the running step: everything stands still. */
   stand(): void {
+    // What goes on no more may have been the last to act, and then no timer fires any more.
+    if (this.#running !== undefined && this.tasks.length === this.#tasksBefore)
+      this.touch(this.#clock, false);
     this.#running = undefined;
     const { trace, steps } = this;
     const last = steps[trace.length];

@@ -1,5 +1,10 @@
 import { expect, it } from "vitest";
-import { type Exploration, type ExploreOptions, explore } from "../../src/explore/index.js";
+import {
+  type Exploration,
+  type ExploreOptions,
+  explore,
+  scenario,
+} from "../../src/explore/index.js";
 import { randomScenario } from "./random-scenario.js";
 
 /** Scenarios whose whole space is small enough to run without any pruning. */
@@ -40,3 +45,21 @@ it(`seeds 1 to ${SEEDS}: pruning runs each class once and loses no outcome and n
   expect(small).toBeGreaterThan(SEEDS / 2);
   expect(saved).toBeGreaterThan(500);
 }, 600_000);
+
+it("a timer fires before the last actor ends, or not at all: both are run, though nothing else is shared", async () => {
+  for (const reduce of [false, true]) {
+    const ends = new Set<boolean>();
+    const made = scenario("a timer nobody waits for", (stage) => {
+      let fired = false;
+      stage.actor("arms it", () => {
+        stage.scheduler.at(5, () => {
+          fired = true;
+        });
+      });
+      stage.actor("knows nothing of it", () => stage.pause());
+      stage.check(() => ends.add(fired));
+    });
+    const { verdict } = await explore(made, { reduce });
+    expect([verdict, [...ends].sort()]).toEqual(["exhausted", [false, true]]);
+  }
+});
