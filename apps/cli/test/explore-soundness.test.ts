@@ -2,6 +2,7 @@ import { type Exploration, explore, type Scenario } from "@peerbar/conformance/e
 import { describe, expect, it } from "vitest";
 import { shipped } from "../src/explore/scenarios/index.js";
 import { randomScenario } from "./fixtures/random-machine.js";
+import { randomSimScenario } from "./fixtures/random-sim.js";
 
 /** Orders that an unpruned search may run. */
 const LIMIT = 800;
@@ -13,11 +14,17 @@ async function classes(one: Scenario, reduce: boolean): Promise<Exploration> {
 }
 
 describe("what the packages tell the explorer of is enough to prune by", () => {
-  for (const mode of ["dynamic", "pinned-revocable"] as const) {
-    it(`random actors on one ${mode} machine, seeds 1 to ${String(SEEDS)}: each class is run once, and none is left out`, async () => {
+  const machines: readonly (readonly [string, (seed: number) => Scenario])[] = [
+    ["drivers, dynamic", (seed) => randomScenario(seed, "dynamic")],
+    ["drivers, pinned", (seed) => randomScenario(seed, "pinned-revocable")],
+    ["hardware, strict IOMMU", (seed) => randomSimScenario(seed, "dma")],
+    ["hardware, lazy IOMMU", (seed) => randomSimScenario(seed, "dma-fq")],
+  ];
+  for (const [what, make] of machines) {
+    it(`random actors on one machine, ${what}, seeds 1 to ${String(SEEDS)}: each class is run once, and none is left out`, async () => {
       let compared = 0;
       for (let seed = 1; seed <= SEEDS; seed++) {
-        const made = randomScenario(seed, mode);
+        const made = make(seed);
         const all = await classes(made, false);
         const reduced = await classes(made, true);
         if (all.exhausted) {

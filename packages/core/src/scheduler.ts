@@ -50,8 +50,8 @@ export interface SchedulerWatch {
   lock(name: string, lockClass: string | undefined): LockWatch;
   /** A new object. */
   object(name: string): ObjectWatch;
-  /** The running step changes something shared that goes by a name. */
-  touch(name: string): void;
+  /** The running step changes something shared that goes by a name; with `writes` false it only looks at it. */
+  touch(name: string, writes?: boolean): void;
   /** The next number of a kind of thing, from 1: an explorer makes a scheduler for each run, and counts better than a table of them all. */
   ordinal?(kind: string): number;
 }

@@ -4,6 +4,7 @@ import {
   type IommuMapping,
   type Iova,
   iova,
+  type ObjectWatch,
   type PhysRange,
 } from "@peerbar/core";
 import type { IoDomain } from "./io-domain.js";
@@ -28,6 +29,8 @@ export class AreaPages {
   readonly writable: boolean;
   revoked = false;
   readonly areas: Area[] = [];
+  /** Of every address space that ever had an area of it: there one can ask whether it is revoked. */
+  readonly #watches = new Set<ObjectWatch>();
 
   constructor(ranges: readonly PhysRange[], writable: boolean) {
     this.starts = ranges.map((range) => toPages(range.start, "iommu.map"));
@@ -36,8 +39,15 @@ export class AreaPages {
     this.writable = writable;
   }
 
+  /** One more area. */
+  add(area: Area): void {
+    this.areas.push(area);
+    if (area.space.watch !== undefined) this.#watches.add(area.space.watch);
+  }
+
   /** Takes every area out of every domain, once; the areas stay (iommufd R14, R16). */
   revoke(): void {
+    for (const watch of this.#watches) watch.touch(true);
     if (this.revoked) return;
     this.revoked = true;
     for (const area of this.areas) area.space.unfill(area, true);
@@ -85,6 +95,7 @@ export class Area implements IommuMapping {
   }
 
   get revoked(): boolean {
+    this.space.watch?.touch(false);
     return this.pages.revoked;
   }
 

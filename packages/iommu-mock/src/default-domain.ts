@@ -1,4 +1,4 @@
-import type { IommuClient, Scheduler } from "@peerbar/core";
+import type { IommuClient, ObjectWatch, Scheduler } from "@peerbar/core";
 import { FlushQueue, type FlushQueueOptions } from "./flush-queue.js";
 import type { IoDomain } from "./io-domain.js";
 import { type GranuleRange, IovaAllocator } from "./iova-allocator.js";
@@ -30,7 +30,13 @@ export class DefaultDomain {
   readonly #limit32: number;
   #try32First: boolean;
 
-  constructor(domain: IoDomain, client: IommuClient, options: DefaultDomainOptions) {
+  /** @param watch - the port's, for what the flush queue does on its own. */
+  constructor(
+    domain: IoDomain,
+    client: IommuClient,
+    options: DefaultDomainOptions,
+    watch: ObjectWatch | undefined,
+  ) {
     this.domain = domain;
     this.#options = options;
     this.#name = client.name;
@@ -58,6 +64,7 @@ export class DefaultDomain {
             options.flushQueue,
             options.flushLatencyUs,
             (granule, granules) => {
+              watch?.touch(true);
               this.iovas.free(granule, granules);
             },
           )

@@ -1,4 +1,4 @@
-import type { Iova } from "@peerbar/core";
+import type { Iova, ObjectWatch } from "@peerbar/core";
 
 /** Why the IOMMU stopped an access. */
 export type FaultReason =
@@ -28,24 +28,29 @@ export class FaultQueue implements Iterable<IommuFault> {
   overflowed = false;
   /** Faults lost. */
   dropped = 0;
+  readonly #watch: ObjectWatch | undefined;
   #faults: IommuFault[] = [];
 
-  constructor(capacity = 256) {
+  constructor(capacity = 256, watch?: ObjectWatch) {
     this.capacity = capacity;
+    this.#watch = watch;
   }
 
   /** Faults waiting. */
   get size(): number {
+    this.#watch?.touch(false);
     return this.#faults.length;
   }
 
   /** The faults that are kept, oldest first. */
   [Symbol.iterator](): Iterator<IommuFault> {
+    this.#watch?.touch(false);
     return this.#faults[Symbol.iterator]();
   }
 
   /** Takes all waiting faults out; the overflow mark stays until {@link clear}. */
   drain(): readonly IommuFault[] {
+    this.#watch?.touch(true);
     const taken = this.#faults;
     this.#faults = [];
     return taken;
@@ -53,6 +58,7 @@ export class FaultQueue implements Iterable<IommuFault> {
 
   /** Forgets every fault and the overflow mark. */
   clear(): void {
+    this.#watch?.touch(true);
     this.#faults = [];
     this.overflowed = false;
     this.dropped = 0;
@@ -60,6 +66,7 @@ export class FaultQueue implements Iterable<IommuFault> {
 
   /** @internal */
   push(fault: IommuFault): void {
+    this.#watch?.touch(true);
     if (this.#faults.length < this.capacity) this.#faults.push(fault);
     else {
       this.overflowed = true;

@@ -13,6 +13,7 @@ import {
   type IovaRange,
   iova,
   type MapRequest,
+  type ObjectWatch,
   type PhysRange,
 } from "@peerbar/core";
 import {
@@ -26,11 +27,10 @@ import {
 import { AddressSpaceDomain } from "./address-space-domain.js";
 import { Area, AreaPages, CopiedAreas, toPages } from "./area.js";
 import { AreaTable } from "./area-table.js";
-import type { IoDomain } from "./io-domain.js";
 import { IovaSet, SPACE_END } from "./iova-set.js";
 import type { MockIommu } from "./mock-iommu.js";
 import type { MockPort } from "./mock-port.js";
-import { covering, place } from "./placement.js";
+import { checkDomain, covering, place } from "./placement.js";
 import { PROT_CACHE, PROT_MMIO, protOfAccess } from "./prot.js";
 
 /**
@@ -39,6 +39,8 @@ import { PROT_CACHE, PROT_MMIO, protOfAccess } from "./prot.js";
  */
 export class MockAddressSpace implements AddressSpace {
   readonly id: number;
+  /** @internal Stands for the areas, the domains and their page tables. */
+  readonly watch: ObjectWatch | undefined;
   readonly #iommu: MockIommu;
   readonly #set = new IovaSet();
   readonly #areas = new AreaTable();
@@ -47,26 +49,31 @@ export class MockAddressSpace implements AddressSpace {
   #disposed = false;
 
   /** @internal Made by `MockIommu.allocAddressSpace`. */
-  constructor(id: number, iommu: MockIommu) {
+  constructor(id: number, iommu: MockIommu, watch: ObjectWatch | undefined) {
     this.id = id;
+    this.watch = watch;
     this.#iommu = iommu;
     this.#updateAlignment();
   }
 
   get alignment(): bigint {
+    this.watch?.touch(false);
     return BigInt(this.#room.alignPages * 4096);
   }
 
   get ranges(): readonly IovaRange[] {
+    this.watch?.touch(false);
     return this.#set.ranges;
   }
 
   get domains(): readonly AddressSpaceDomain[] {
+    this.watch?.touch(false);
     return [...this.#domains];
   }
 
   /** Areas in address order. */
   get areas(): readonly IommuMapping[] {
+    this.watch?.touch(false);
     return [...this.#areas];
   }
 
@@ -81,6 +88,7 @@ export class MockAddressSpace implements AddressSpace {
   }
 
   freeDomain(domain: IommuDomain): void {
+    this.watch?.touch(true);
     const own = this.#ownDomain(domain, "iommu.freeDomain");
     if (own.devices.length > 0) {
       throw new DmaBufError(
@@ -127,6 +135,7 @@ export class MockAddressSpace implements AddressSpace {
 
   /** Puts the device back into its default domain. Does nothing for one that is not attached here. */
   detach(device: DmaDevice): void {
+    this.watch?.touch(true);
     const port = this.#iommu.findPort(device.name);
     const at = port?.attachment;
     if (port === undefined || at?.space !== this) return;
@@ -179,6 +188,7 @@ export class MockAddressSpace implements AddressSpace {
     const prot = protOfAccess(request.access);
     if (prot === 0) throw invalid("neither readable nor writable");
     checkBelowMax(sourceIova, length, "iommu.copy");
+    source.watch?.touch(true);
     const parts = covering(source.#areas, sourceIova, length);
     if (request.access.includes("w") && parts.some(({ area }) => !area.pages.writable)) {
       throw new DmaBufError("EPERM", "iommu.copy", "the source was mapped read-only", {
@@ -217,6 +227,7 @@ export class MockAddressSpace implements AddressSpace {
   }
 
   unmapAll(): bigint {
+    this.watch?.touch(true);
     let total = 0n;
     for (const area of [...this.#areas]) {
       total += area.length;
@@ -226,6 +237,7 @@ export class MockAddressSpace implements AddressSpace {
   }
 
   [dispose](): void {
+    this.watch?.touch(true);
     if (this.#disposed) return;
     this.unmapAll();
     for (const domain of [...this.#domains]) {
@@ -242,6 +254,7 @@ export class MockAddressSpace implements AddressSpace {
 
   /** @internal Takes an area out of every domain. */
   unfill(area: Area, revoked: boolean): void {
+    this.watch?.touch(true);
     for (const domain of this.#domains) this.#unfillOne(area, domain, revoked);
   }
 
@@ -263,7 +276,7 @@ export class MockAddressSpace implements AddressSpace {
     const area = new Area(this, pages, offset, where, prot, copied);
     if (!pages.revoked) this.#fillAll(area);
     this.#areas.add(area);
-    pages.areas.push(area);
+    pages.add(area);
     return area;
   }
 
@@ -358,7 +371,7 @@ export class MockAddressSpace implements AddressSpace {
     const domain = new AddressSpaceDomain(this.#iommu.nextId(), io, automatic);
     const filled: Area[] = [];
     try {
-      this.#checkDomain(io);
+      checkDomain(this.#room, io);
       for (const area of this.#areas) {
         if (area.pages.revoked) continue;
         this.#fillOne(area, domain, this.#domains.length > 0);
@@ -374,26 +387,6 @@ export class MockAddressSpace implements AddressSpace {
     this.#domains.push(domain);
     this.#updateAlignment();
     return domain;
-  }
-
-  #checkDomain(io: IoDomain): void {
-    const align = Number(io.granule) / 4096;
-    const first = toPages(io.aperture.first, "iommu.attach");
-    const end = toPages(io.aperture.last + 1n, "iommu.attach");
-    for (const area of this.#areas) {
-      const isAligned =
-        isMultiple(area.page, align) &&
-        isMultiple(area.count, align) &&
-        isMultiple(fraction(area.offset), align);
-      if (isAligned && area.page >= first && area.page + area.count <= end) continue;
-      throw inUse(
-        `the area at ${hex(area.iova)} ${isAligned ? "is outside of the domain's aperture" : `is not aligned to ${hex(io.granule)} bytes`}`,
-        "iommufd R27",
-      );
-    }
-    if (this.#set.isAllowed(0, first) || this.#set.isAllowed(end, SPACE_END)) {
-      throw inUse("an allowed range is outside of the domain's aperture", "iommufd R5");
-    }
   }
 
   #reserveRegions(port: MockPort): void {
@@ -448,6 +441,7 @@ export class MockAddressSpace implements AddressSpace {
   }
 
   #assertLive(syscall: string): void {
+    this.watch?.touch(true);
     if (this.#disposed) {
       throw new DmaBufError("EBADF", syscall, `address space ${this.id} was disposed of`);
     }

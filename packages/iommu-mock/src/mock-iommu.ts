@@ -4,6 +4,7 @@ import {
   type EventSink,
   type InterconnectName,
   type IommuClient,
+  type ObjectWatch,
   type Scheduler,
   type SoftIommu,
 } from "@peerbar/core";
@@ -85,7 +86,7 @@ export class MockIommu implements SoftIommu {
   readonly accepts: readonly InterconnectName[] = ["phys"];
   readonly mode: IommuMode;
   readonly faults: FaultQueue;
-  readonly injection = new FailureInjection();
+  readonly injection: FailureInjection;
   readonly log = new KernelLog();
   readonly memory: PageMemory;
   readonly stats: IommuStats = { maps: 0, unmaps: 0, flushes: 0, flushWaitUs: 0 };
@@ -98,6 +99,8 @@ export class MockIommu implements SoftIommu {
   readonly #scheduler: Scheduler;
   readonly #ports = new Map<string, MockPort>();
   readonly #spaces = new Set<MockAddressSpace>();
+  /** Stands for who is connected, for ids, and for what all domains share. */
+  readonly #watch: ObjectWatch | undefined;
   #ids = 0;
 
   /** @throws DmaBufError EINVAL for an unknown format or an aperture that it cannot express. */
@@ -106,8 +109,11 @@ export class MockIommu implements SoftIommu {
     this.mode = options.mode ?? "dma";
     this.events = options.events;
     this.#scheduler = options.scheduler ?? defaultScheduler;
-    this.faults = new FaultQueue(options.faultCapacity);
-    this.memory = new PageMemory(options.maxTablePages, this.injection);
+    const { watch } = this.#scheduler;
+    this.#watch = watch?.object("iommu");
+    this.faults = new FaultQueue(options.faultCapacity, watch?.object("iommu faults"));
+    this.injection = new FailureInjection(this.#watch);
+    this.memory = new PageMemory(options.maxTablePages, this.injection, this.#watch);
     const format = pageTableFormat(options.format ?? "x86-64");
     const aperture = apertureOf(format, options.aperture);
     this.identityDomain = this.newDomain("identity", format, aperture);
@@ -116,6 +122,7 @@ export class MockIommu implements SoftIommu {
 
   /** What is in use now. */
   get usage(): IommuUsage {
+    this.#watch?.touch(false);
     let mappedGranules = 0;
     let iovas = 0;
     for (const port of this.#ports.values()) {
@@ -140,6 +147,7 @@ export class MockIommu implements SoftIommu {
    * @throws DmaBufError EEXIST where a device of that name is connected; EINVAL for device options that do not fit.
    */
   connect(client: IommuClient): MockPort {
+    this.#watch?.touch(true);
     if (this.#ports.has(client.name)) {
       throw new DmaBufError("EEXIST", "iommu.connect", `${client.name} is connected already`, {
         hint: "disconnect it first: names are unique in a machine",
@@ -173,6 +181,7 @@ export class MockIommu implements SoftIommu {
 
   /** Takes a device away, as hot-unplug does: it leaves its address space and its default domain goes with all mappings. */
   disconnect(name: string): void {
+    this.#watch?.touch(true);
     const port = this.#ports.get(name);
     if (port === undefined) return;
     port.attachment?.space.detach({ name, pciAddress: undefined, dmaMask: 0n });
@@ -181,19 +190,24 @@ export class MockIommu implements SoftIommu {
   }
 
   allocAddressSpace(): MockAddressSpace {
-    const space = new MockAddressSpace(this.nextId(), this);
+    const space = new MockAddressSpace(
+      this.nextId(),
+      this,
+      this.#scheduler.watch?.object("address space"),
+    );
     this.#spaces.add(space);
     return space;
   }
 
   /** The port of a connected device. */
   findPort(name: string): MockPort | undefined {
+    this.#watch?.touch(false);
     return this.#ports.get(name);
   }
 
   /** @internal @throws DmaBufError ENODEV where no IOMMU translates the device. */
   portOf(name: string, syscall: string): MockPort {
-    const port = this.mode === "off" ? undefined : this.#ports.get(name);
+    const port = this.mode === "off" ? undefined : this.findPort(name);
     if (port !== undefined) return port;
     throw new DmaBufError("ENODEV", syscall, `${name} is not behind this IOMMU`, {
       hint: this.mode === "off" ? "the IOMMU is off" : "connect the device first",
@@ -212,6 +226,7 @@ export class MockIommu implements SoftIommu {
 
   /** @internal */
   nextId(): number {
+    this.#watch?.touch(true);
     this.#ids += 1;
     return this.#ids;
   }
@@ -224,6 +239,7 @@ export class MockIommu implements SoftIommu {
 
   /** @internal */
   forget(space: MockAddressSpace): void {
+    this.#watch?.touch(true);
     this.#spaces.delete(space);
   }
 }

@@ -1,4 +1,12 @@
-import { dispose, fromPfn, type IommuClient, type IommuPort, type Iova, iova } from "@peerbar/core";
+import {
+  dispose,
+  fromPfn,
+  type IommuClient,
+  type IommuPort,
+  type Iova,
+  iova,
+  type ObjectWatch,
+} from "@peerbar/core";
 import type { AddressSpaceDomain } from "./address-space-domain.js";
 import { DefaultDomain, type DefaultDomainOptions } from "./default-domain.js";
 import { MockDmaMapper } from "./dma-mapper.js";
@@ -37,6 +45,8 @@ export class MockPort implements IommuPort {
   readonly #aperture: Aperture;
   readonly #kind: DomainKind;
   readonly #domainOptions: DefaultDomainOptions;
+  /** Stands for the default domain, its IOVAs, and which domain the device is in. */
+  readonly #watch: ObjectWatch | undefined;
   #default: DefaultDomain | undefined;
   #attachment: PortAttachment | undefined;
   #blocks = 0;
@@ -58,11 +68,17 @@ export class MockPort implements IommuPort {
     this.#format = format;
     this.#aperture = aperture;
     this.#domainOptions = domainOptions;
+    this.#watch = domainOptions.scheduler.watch?.object(`${client.name} translation`);
     const direct = kind === "identity";
     this.dma = new MockDmaMapper(
       client,
       direct ? "bus" : "iova",
-      () => (direct ? undefined : this.defaultDomain()),
+      () => {
+        if (direct) return undefined;
+        // Asked for by each call of the DMA API, and nearly all of them change it.
+        this.#watch?.touch(true);
+        return this.defaultDomain();
+      },
       {
         log: iommu.log,
         unreportedRefusals: iommu.unreportedRefusals,
@@ -80,17 +96,20 @@ export class MockPort implements IommuPort {
 
   /** The address space that owns the device now; undefined while its default domain translates. */
   get attachment(): PortAttachment | undefined {
+    this.#watch?.touch(false);
     return this.#attachment;
   }
 
   /** Kind of the domain that translates the device's DMA now. */
   get domainKind(): DomainKind {
+    this.#watch?.touch(false);
     if (this.#blocks > 0) return "blocked";
     return this.#attachment === undefined ? this.#kind : "unmanaged";
   }
 
   /** IOVA ranges that the DMA API has given out, and those that wait in caches or in the flush queue. */
   get iovas(): { readonly live: number; readonly cached: number; readonly queued: number } {
+    this.#watch?.touch(false);
     const queued = this.#default?.queue?.pending ?? 0;
     const iovas = this.#default?.iovas;
     return { live: (iovas?.live ?? 0) - queued, cached: iovas?.cached ?? 0, queued };
@@ -98,8 +117,12 @@ export class MockPort implements IommuPort {
 
   /** What the device's DMA meets now; undefined while its DMA domain has never been used. */
   get domain(): IoDomain | undefined {
+    this.#watch?.touch(false);
     if (this.#blocks > 0) return this.#iommu.blockedDomain;
-    if (this.#attachment !== undefined) return this.#attachment.domain.io;
+    if (this.#attachment !== undefined) {
+      this.#attachment.space.watch?.touch(false);
+      return this.#attachment.domain.io;
+    }
     return this.#kind === "identity" ? this.#iommu.identityDomain : this.#default?.domain;
   }
 
@@ -112,15 +135,18 @@ export class MockPort implements IommuPort {
 
   /** Waits for nothing: flushes the default domain's queue at once, if it has one. */
   flush(): void {
+    this.#watch?.touch(true);
     this.#default?.queue?.drain();
   }
 
   /** Puts the device into the blocking domain until the result is disposed of: every access faults. */
   block(): Disposable {
+    this.#watch?.touch(true);
     this.#blocks += 1;
     let blocked = true;
     return {
       [dispose]: () => {
+        this.#watch?.touch(true);
         if (blocked) this.#blocks -= 1;
         blocked = false;
       },
@@ -133,6 +159,7 @@ export class MockPort implements IommuPort {
       this.#iommu.newDomain(this.#kind, this.#format, this.#aperture),
       this.client,
       this.#domainOptions,
+      this.#watch,
     );
     return this.#default;
   }
@@ -153,6 +180,7 @@ export class MockPort implements IommuPort {
 
   /** @internal */
   moveTo(attachment: PortAttachment | undefined): void {
+    this.#watch?.touch(true);
     this.#attachment = attachment;
     this.#iommu.events?.emit({
       type: "iommu-attach",
@@ -163,11 +191,13 @@ export class MockPort implements IommuPort {
 
   /** @internal Mapped granules of the default domain, for leak checks. */
   get mappedGranules(): number {
+    this.#watch?.touch(false);
     return this.#default?.domain.table?.mappedPages ?? 0;
   }
 
   /** @internal */
   destroy(): void {
+    this.#watch?.touch(true);
     this.#default?.destroy();
     this.#default = undefined;
   }

@@ -1,4 +1,4 @@
-import { DmaBufError } from "@peerbar/core";
+import { DmaBufError, type ObjectWatch } from "@peerbar/core";
 
 /** What can be made to fail: a page of a page table, an IOVA range, a map call into a domain, an area or domain object. */
 export type FailureSite = "table" | "iova" | "map" | "area" | "domain";
@@ -14,9 +14,15 @@ export class FailureInjection {
   fired: FailureSite | undefined;
   #nth = 0;
   #site: FailureSite | undefined;
+  readonly #watch: ObjectWatch | undefined;
+
+  constructor(watch?: ObjectWatch) {
+    this.#watch = watch;
+  }
 
   /** Fails call number `nth` (from 1), of one site or of all; 0 counts only. */
   arm(nth: number, site?: FailureSite): void {
+    this.#watch?.touch(true);
     this.calls = 0;
     this.fired = undefined;
     this.#nth = nth;
@@ -25,12 +31,14 @@ export class FailureInjection {
 
   /** No allocation fails on purpose any more. */
   disarm(): void {
+    this.#watch?.touch(true);
     this.#nth = 0;
     this.#site = undefined;
   }
 
   /** @internal True where this call has to fail. */
   fails(site: FailureSite): boolean {
+    this.#watch?.touch(this.#nth > 0);
     if (this.#site !== undefined && this.#site !== site) return false;
     this.calls += 1;
     if (this.calls !== this.#nth) return false;
@@ -55,14 +63,21 @@ export class PageMemory {
   /** Pages at most; Infinity by default. */
   limit: number;
   readonly injection: FailureInjection;
+  readonly #watch: ObjectWatch | undefined;
 
-  constructor(limit = Number.POSITIVE_INFINITY, injection = new FailureInjection()) {
+  constructor(
+    limit = Number.POSITIVE_INFINITY,
+    injection = new FailureInjection(),
+    watch?: ObjectWatch,
+  ) {
     this.limit = limit;
     this.injection = injection;
+    this.#watch = watch;
   }
 
   /** @internal Takes one page; false where there is none. */
   take(): boolean {
+    this.#tell();
     if (this.used >= this.limit || this.injection.fails("table")) return false;
     this.used += 1;
     if (this.used > this.peak) this.peak = this.used;
@@ -71,6 +86,12 @@ export class PageMemory {
 
   /** @internal */
   give(): void {
+    this.#tell();
     this.used -= 1;
+  }
+
+  /** Without a limit nobody notices what others take. */
+  #tell(): void {
+    if (this.limit !== Number.POSITIVE_INFINITY) this.#watch?.touch(true);
   }
 }

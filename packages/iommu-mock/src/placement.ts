@@ -1,7 +1,16 @@
 import { DmaBufError, hex, type Iova } from "@peerbar/core";
-import { invalid, isMultiple, overflow, roundUpPow2, ULONG_MAX } from "./address-checks.js";
+import {
+  fraction,
+  inUse,
+  invalid,
+  isMultiple,
+  overflow,
+  roundUpPow2,
+  ULONG_MAX,
+} from "./address-checks.js";
 import { type Area, toPages } from "./area.js";
 import type { AreaTable } from "./area-table.js";
+import type { IoDomain } from "./io-domain.js";
 import { type IovaSet, SPACE_END } from "./iova-set.js";
 
 /** Pages in a transparent huge page: the largest alignment of a chosen IOVA (iommufd R6). */
@@ -113,4 +122,25 @@ export function covering(areas: AreaTable, at: Iova, length: bigint): AreaPart[]
     page += pages;
   }
   return parts;
+}
+
+/** A new domain must carry every area, and all that is allowed (iommufd R27, R5). @throws DmaBufError EADDRINUSE */
+export function checkDomain({ areas, set }: Room, io: IoDomain): void {
+  const align = Number(io.granule) / 4096;
+  const first = toPages(io.aperture.first, "iommu.attach");
+  const end = toPages(io.aperture.last + 1n, "iommu.attach");
+  for (const area of areas) {
+    const isAligned =
+      isMultiple(area.page, align) &&
+      isMultiple(area.count, align) &&
+      isMultiple(fraction(area.offset), align);
+    if (isAligned && area.page >= first && area.page + area.count <= end) continue;
+    throw inUse(
+      `the area at ${hex(area.iova)} ${isAligned ? "is outside of the domain's aperture" : `is not aligned to ${hex(io.granule)} bytes`}`,
+      "iommufd R27",
+    );
+  }
+  if (set.isAllowed(0, first) || set.isAllowed(end, SPACE_END)) {
+    throw inUse("an allowed range is outside of the domain's aperture", "iommufd R5");
+  }
 }

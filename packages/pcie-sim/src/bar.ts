@@ -10,6 +10,7 @@ import {
 import type { Span } from "./fabric/range-table.js";
 import { spanOf } from "./fabric/range-table.js";
 import type { PlacedBar } from "./layout/layout.js";
+import type { MemoryWatch } from "./memory-watch.js";
 import { SparseMemory } from "./sparse-memory.js";
 
 /** Called after bytes arrived in a BAR from the fabric or the CPU: where device models have their registers and doorbells. */
@@ -34,14 +35,14 @@ export class SimBar implements PciBar {
   #live: Span;
 
   /** @internal Made by `Machine`. */
-  constructor(placed: PlacedBar) {
+  constructor(placed: PlacedBar, watch: MemoryWatch | undefined) {
     this.index = placed.index;
     this.start = physAddr(placed.cpu);
     this.busStart = busAddr(placed.bus);
     this.length = placed.length;
     this.is64Bit = placed.is64Bit;
     this.prefetchable = placed.prefetchable;
-    this.memory = new SparseMemory(Number(placed.length));
+    this.memory = new SparseMemory(Number(placed.length), watch);
     this.#live = spanOf(placed.bus, placed.length);
   }
 

@@ -27,6 +27,7 @@ import { HostMemory } from "./host-memory.js";
 import { assignAddresses } from "./layout/assign.js";
 import type { Layout, MachineNote, MachineTopology } from "./layout/layout.js";
 import type { MachineOptions } from "./machine.js";
+import { watchMemory } from "./memory-watch.js";
 import { capabilityNotes } from "./notes.js";
 import { SimFunction } from "./sim-function.js";
 
@@ -46,11 +47,19 @@ const DEFAULT_CHUNK = 0x4_0000;
 export function buildMachine(topology: MachineTopology, options: BuildOptions): BuiltMachine {
   const layout = assignAddresses(topology, options.barLengths);
   const { types, guessed } = resolvePortTypes(topology.functions);
-  const bars = layout.bars.map((placed) => placed.map((bar) => new SimBar(bar)));
+  const { scheduler } = options;
+  const bars = layout.bars.map((placed, i) => {
+    const name = topology.functions[i]?.address ?? "";
+    return placed.map(
+      (bar) => new SimBar(bar, watchMemory(scheduler, `${name} BAR ${String(bar.index)}`)),
+    );
+  });
   const { nodes, roots } = buildBuses(topology, types, bars);
-  const ram = new HostMemory(options.ram, layout.apertures);
+  const ram = new HostMemory(options.ram, layout.apertures, scheduler);
   const map = new RangeTable<SystemRegion>([...ramRegions(ram), ...busRegions(layout, roots)]);
-  const fabric = new Fabric(map, forwardingOf(topology, options.hostBridgeForwarding));
+  const registers = scheduler.watch?.object("registers");
+  const forwarding = forwardingOf(topology, options.hostBridgeForwarding);
+  const fabric = new Fabric(map, forwarding, registers);
   const functions: SimFunction[] = [];
   const resetBelow = (bridge: FabricNode): void => {
     for (const [i, node] of nodes.entries()) if (isBelow(node, bridge)) functions[i]?.busReset();
@@ -72,7 +81,7 @@ export function buildMachine(topology: MachineTopology, options: BuildOptions): 
     }
     const context = {
       fabric,
-      scheduler: options.scheduler,
+      scheduler,
       events: options.events,
       chunkBytes: options.dmaChunkBytes ?? DEFAULT_CHUNK,
       seed: options.seed ?? 0,
@@ -93,7 +102,8 @@ export function buildMachine(topology: MachineTopology, options: BuildOptions): 
         dmaMask,
         dma: node.port?.dma ?? new DirectMapper(info.address, dmaMask),
         engine: new SimDmaEngine(node, context, dmaMask),
-        scheduler: options.scheduler,
+        scheduler,
+        registers,
         events: options.events,
         keepBarMemory: options.keepBarMemory ?? false,
         resetBelow,

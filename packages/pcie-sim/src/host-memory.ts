@@ -1,5 +1,13 @@
-import { DmaBufError, hex, type PhysAddr, physAddr } from "@peerbar/core";
+import {
+  DmaBufError,
+  hex,
+  type ObjectWatch,
+  type PhysAddr,
+  physAddr,
+  type Scheduler,
+} from "@peerbar/core";
 import { type Aperture, alignUp, FOUR_GIB, MIB, sortSpans } from "./layout/layout.js";
+import { watchMemory } from "./memory-watch.js";
 import { SparseMemory } from "./sparse-memory.js";
 
 /** A stretch of host memory: CPU physical, whole megabytes. */
@@ -18,12 +26,20 @@ const DEFAULT_RAM: readonly RamRange[] = [
 export class HostMemory {
   readonly ranges: readonly RamRange[];
   /** Contents by CPU physical address. */
-  readonly memory = new SparseMemory(2 ** 52);
+  readonly memory: SparseMemory;
   /** @internal Where the next allocation begins to look. */
   next: bigint;
+  /** Stands for {@link next}. */
+  readonly #watch: ObjectWatch | undefined;
 
   /** @internal Made by `Machine`. */
-  constructor(ranges: readonly RamRange[] | undefined, apertures: readonly Aperture[]) {
+  constructor(
+    ranges: readonly RamRange[] | undefined,
+    apertures: readonly Aperture[],
+    scheduler: Scheduler,
+  ) {
+    this.memory = new SparseMemory(2 ** 52, watchMemory(scheduler, "host memory"));
+    this.#watch = scheduler.watch?.object("host memory given out");
     this.ranges = without(ranges ?? DEFAULT_RAM, apertures);
     const above = this.ranges.find((range) => range.start >= FOUR_GIB) ?? this.ranges.at(-1);
     this.next = above?.start ?? 0n;
@@ -35,6 +51,7 @@ export class HostMemory {
    * @throws DmaBufError ENOMEM where no range has that much left.
    */
   allocate(bytes: number): PhysAddr {
+    this.#watch?.touch(true);
     const size = alignUp(BigInt(bytes), 4096n);
     for (const range of this.ranges) {
       const end = range.start + range.length;

@@ -2,6 +2,7 @@ import {
   DmaBufError,
   type DmaMapper,
   type EventSink,
+  type ObjectWatch,
   type PciBar,
   type PciFunction,
   type PciPowerState,
@@ -26,6 +27,8 @@ export interface FunctionParts {
   readonly dma: DmaMapper;
   readonly engine: SimDmaEngine;
   readonly scheduler: Scheduler;
+  /** Stands for the registers of all functions of the machine, for explorers. */
+  readonly registers: ObjectWatch | undefined;
   readonly events: EventSink | undefined;
   /** BAR contents survive resets: memory with its own power, as on many GPUs. */
   readonly keepBarMemory: boolean;
@@ -83,21 +86,25 @@ export class SimFunction implements PciFunction {
 
   /** False once it was unplugged: it answers nothing, its configuration space reads all ones. */
   get present(): boolean {
+    this.#parts.registers?.touch(false);
     return this.#present;
   }
 
   /** Between the begin and the end of a reset: it answers nothing. */
   get resetting(): boolean {
+    this.#parts.registers?.touch(false);
     return this.#resetting;
   }
 
   get powerState(): PciPowerState {
+    this.#parts.registers?.touch(false);
     if (!this.#present) return D3COLD;
     return powerBits(this.#parts.config);
   }
 
   /** Memory decode is on and the function can answer. */
   get decodesMemory(): boolean {
+    this.#parts.registers?.touch(false);
     return this.#parts.node.decodes;
   }
 
@@ -117,6 +124,7 @@ export class SimFunction implements PciFunction {
 
   /** @throws DmaBufError EINVAL for an access that is no 1, 2 or 4 bytes at a multiple of its size below 0x1000. */
   readConfig(offset: number, size: ConfigAccess): number {
+    this.#parts.registers?.touch(false);
     const value = this.#parts.config.read(offset, size);
     if (this.#present) return value;
     return size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff;
@@ -129,6 +137,7 @@ export class SimFunction implements PciFunction {
    * @throws DmaBufError EINVAL as {@link readConfig}.
    */
   writeConfig(offset: number, size: ConfigAccess, value: number): void {
+    this.#parts.registers?.touch(true);
     const { config, node } = this.#parts;
     if (!this.#present) {
       config.read(offset, size);
@@ -160,6 +169,7 @@ export class SimFunction implements PciFunction {
 
   /** @internal What the PCI core does before a reset: D0, then a copy of the configuration space. */
   wakeAndSave(): Uint8Array {
+    this.#parts.registers?.touch(true);
     const { config } = this.#parts;
     wake(config);
     return this.saveConfig();
@@ -167,6 +177,7 @@ export class SimFunction implements PciFunction {
 
   /** @internal Stops answering and loses its state; {@link endReset} ends it. */
   beginReset(): void {
+    this.#parts.registers?.touch(true);
     this.#resetting = true;
     this.#parts.events?.emit({ type: "function-reset", function: this.name, phase: "begin" });
     this.#flr();
@@ -175,6 +186,7 @@ export class SimFunction implements PciFunction {
 
   /** @internal `saved` is the configuration space to restore; undefined leaves what the reset made of it. */
   endReset(saved: Uint8Array | undefined): void {
+    this.#parts.registers?.touch(true);
     this.#resetting = false;
     if (saved !== undefined) this.#parts.config.bytes.set(saved);
     this.#refresh();
@@ -183,11 +195,13 @@ export class SimFunction implements PciFunction {
 
   /** @internal Copy of the configuration space, for a reset or a saved machine. */
   saveConfig(): Uint8Array {
+    this.#parts.registers?.touch(false);
     return this.#parts.config.bytes.slice();
   }
 
   /** @internal Takes over a saved configuration space. */
   restoreConfig(bytes: Uint8Array, present: boolean): void {
+    this.#parts.registers?.touch(true);
     this.#parts.config.bytes.set(bytes);
     this.#present = present;
     this.#refresh();
@@ -201,6 +215,7 @@ export class SimFunction implements PciFunction {
 
   /** @internal Surprise removal. */
   remove(): void {
+    this.#parts.registers?.touch(true);
     this.#present = false;
     for (const bar of this.memoryBars) bar.memory.clear();
     this.onReset?.();
@@ -210,6 +225,7 @@ export class SimFunction implements PciFunction {
 
   /** @internal The same kind of device in the same slot, enumerated to the same addresses; decode and mastering are off. */
   insert(): void {
+    this.#parts.registers?.touch(true);
     const { config } = this.#parts;
     this.#present = true;
     this.wakeAndSave();
@@ -220,6 +236,7 @@ export class SimFunction implements PciFunction {
   }
 
   #assertResettable(): void {
+    this.#parts.registers?.touch(false);
     if (!this.#present) {
       throw new DmaBufError("ENODEV", "pci.reset", `${this.name} is unplugged`);
     }

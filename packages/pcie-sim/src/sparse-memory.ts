@@ -1,3 +1,5 @@
+import type { MemoryWatch } from "./memory-watch.js";
+
 /** log2 of the unit of allocation: 64 KiB, sixteen pages. */
 const CHUNK_SHIFT = 16;
 const CHUNK_BYTES = 1 << CHUNK_SHIFT;
@@ -31,18 +33,22 @@ export class SparseMemory {
   /** What was touched last: devices write in streaks. */
   #lastIndex = -1;
   #last: Chunk | undefined;
+  readonly #watch: MemoryWatch | undefined;
 
-  constructor(size: number) {
+  constructor(size: number, watch?: MemoryWatch) {
     this.size = size;
+    this.#watch = watch;
   }
 
   /** Bytes that are really allocated. */
   get allocated(): number {
+    this.#watch?.all();
     return this.#chunks.size * CHUNK_BYTES;
   }
 
   /** Copies `length` bytes at `offset` to `into`, from its index `start` on. */
   read(offset: number, into: Uint8Array, start: number, length: number): void {
+    this.#tell(offset, length, false);
     let at = offset;
     let to = start;
     const end = start + length;
@@ -59,6 +65,7 @@ export class SparseMemory {
 
   /** Copies `length` bytes of `from`, from its index `start` on, to `offset`. */
   write(offset: number, from: Uint8Array, start: number, length: number): void {
+    this.#tell(offset, length, true);
     let at = offset;
     let source = start;
     const end = start + length;
@@ -75,6 +82,8 @@ export class SparseMemory {
 
   /** Copies `length` bytes of another memory (or of this one; overlapping stretches then end as a device's chunked copy leaves them). */
   copyFrom(source: SparseMemory, sourceOffset: number, offset: number, length: number): void {
+    source.#tell(sourceOffset, length, false);
+    this.#tell(offset, length, true);
     let from = sourceOffset;
     let to = offset;
     let left = length;
@@ -94,6 +103,7 @@ export class SparseMemory {
 
   /** Exclusive-ors one byte: how a corrupting host bridge spoils a line. */
   flip(offset: number, mask: number): void {
+    this.#tell(offset, 1, true);
     const within = offset % CHUNK_BYTES;
     const chunk = this.#touch(Math.floor(offset / CHUNK_BYTES), within, 1);
     chunk.bytes[within] = (chunk.bytes[within] ?? 0) ^ mask;
@@ -101,6 +111,7 @@ export class SparseMemory {
 
   /** Forgets everything: all bytes are zero, no page is dirty. */
   clear(): void {
+    this.#watch?.all();
     this.#chunks.clear();
     this.#lastIndex = -1;
     this.#last = undefined;
@@ -108,6 +119,7 @@ export class SparseMemory {
 
   /** Pages written since the start or the last {@link clean}, ascending, as page numbers from the start of the memory. */
   dirtyPages(): number[] {
+    this.#watch?.all();
     const pages: number[] = [];
     for (const [index, chunk] of this.#chunks) {
       for (let page = 0; page < PAGES_PER_CHUNK; page++) {
@@ -119,11 +131,13 @@ export class SparseMemory {
 
   /** Marks every page as not written; the bytes stay. */
   clean(): void {
+    this.#watch?.all();
     for (const chunk of this.#chunks.values()) chunk.dirty = 0;
   }
 
   /** Allocated pieces that hold anything but zeros, ascending. Views of the memory itself: copy before the next write. */
   pieces(): MemoryPiece[] {
+    this.#watch?.all();
     return [...this.#chunks]
       .filter(([, chunk]) => chunk.bytes.some((byte) => byte !== 0))
       .sort(([a], [b]) => a - b)
@@ -138,6 +152,12 @@ export class SparseMemory {
       for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193);
     }
     return sum >>> 0;
+  }
+
+  #tell(offset: number, length: number, writes: boolean): void {
+    if (this.#watch === undefined || length <= 0) return;
+    const last = Math.floor((offset + length - 1) / CHUNK_BYTES);
+    this.#watch.pieces(Math.floor(offset / CHUNK_BYTES), last, writes);
   }
 
   #touch(index: number, within: number, length: number): Chunk {

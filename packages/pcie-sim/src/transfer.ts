@@ -135,6 +135,7 @@ export class Transfer {
 
   /** An ATS translation request: asks the IOMMU instead of moving bytes. Undefined where it grants nothing. */
   translate(address: DmaAddr, length: number, write: boolean): DmaSegment | undefined {
+    this.#context.fabric.consult();
     const { port } = this.#node;
     if (port === undefined || !this.#node.masters) return undefined;
     const byte = Number(address & 0xfffn);
@@ -156,6 +157,7 @@ export class Transfer {
 
   #issue(request: Request, pfn: number, byte: number, length: number): TransferStatus {
     const { fabric, events } = this.#context;
+    fabric.consult();
     const inReach = pfn >= 0 && pfn <= this.#lastPfn;
     const issued = this.#node.masters && inReach;
     const status = issued ? fabric.request(request, pfn, byte, length) : "unsupported-request";

@@ -1,6 +1,7 @@
-import { busAddr, type DmaAddr, DmaBufError } from "@peerbar/core";
+import { busAddr, type DmaAddr, DmaBufError, type ObjectWatch } from "@peerbar/core";
 import type { SimBar } from "../bar.js";
 import type { SimFunction } from "../sim-function.js";
+import { watchedMap } from "./watched-map.js";
 import { WorkLoop } from "./work-loop.js";
 import {
   CQE_BYTES,
@@ -60,10 +61,12 @@ export class Nic {
    * By key. Taking one away makes later requests fail. A request that runs goes on with the addresses it has: who revokes waits for
    * {@link idle} before the memory may change hands.
    */
-  readonly keys = new Map<number, NicKey>();
+  readonly keys: Map<number, NicKey>;
   readonly #bar: SimBar;
   readonly #queues = new Map<number, QueuePair>();
   readonly #loop: WorkLoop;
+  /** Stands for the queue pairs. */
+  readonly #watch: ObjectWatch | undefined;
   #life = 0;
 
   /** @throws DmaBufError EINVAL where BAR 0 has no room for the doorbells; ENODEV where there is none. */
@@ -73,11 +76,14 @@ export class Nic {
     if (this.#bar.length < BigInt(DOORBELLS + DOORBELL_BYTES * MAX_QUEUES)) {
       throw new DmaBufError("EINVAL", "nic", `BAR 0 of ${fn.name} is smaller than 8 KiB`);
     }
+    this.keys = watchedMap(fn.scheduler, `${fn.name} keys`);
+    this.#watch = fn.scheduler.watch?.object(`${fn.name} queues`);
     this.#loop = new WorkLoop(fn.name, fn.scheduler, () => this.#next());
     const written = (offset: number, length: number): void => {
       this.#written(offset, offset + length);
     };
     const reset = (): void => {
+      this.#watch?.touch(true);
       this.#life += 1;
       this.#queues.clear();
       this.keys.clear();
@@ -109,6 +115,7 @@ export class Nic {
       throw new DmaBufError("EINVAL", "nic.createQueuePair", `queue pair ${String(number)}`);
     }
     const fresh = { sent: 0, posted: 0, taken: 0, offered: 0, completed: 0, broken: false };
+    this.#watch?.touch(true);
     this.#queues.set(number, { ...setup, ...fresh, number, peer: undefined });
   }
 
@@ -118,6 +125,7 @@ export class Nic {
   }
 
   #queue(number: number): QueuePair {
+    this.#watch?.touch(true);
     const queue = this.#queues.get(number);
     if (queue !== undefined) return queue;
     throw new DmaBufError(
@@ -128,6 +136,7 @@ export class Nic {
   }
 
   #written(first: number, end: number): void {
+    this.#watch?.touch(true);
     for (const queue of this.#queues.values()) {
       const at = Nic.doorbell(queue.number);
       if (end <= at || first >= at + 8) continue;
@@ -148,6 +157,7 @@ export class Nic {
   }
 
   async #next(): Promise<boolean> {
+    this.#watch?.touch(true);
     for (const queue of this.#queues.values()) {
       if (queue.sent === queue.posted) continue;
       const life = this.#life;
@@ -155,6 +165,7 @@ export class Nic {
       const slot = queue.sent % queue.depth;
       const at = busAddr(queue.send + BigInt(slot * WORK_BYTES));
       const fetched = await this.fn.engine.read(at, entry);
+      this.#watch?.touch(true);
       if (life !== this.#life) return true;
       queue.sent = (queue.sent + 1) >>> 0;
       if (fetched.status !== "ok") {
@@ -164,6 +175,7 @@ export class Nic {
       }
       const request = decodeWork(entry);
       const status = queue.broken ? nicStatus.flushed : await this.#execute(queue, request);
+      this.#watch?.touch(true);
       if (life !== this.#life) return true;
       if (status !== nicStatus.success) queue.broken = true;
       await this.#complete(queue, request.id, status, request.local.length);
@@ -173,12 +185,14 @@ export class Nic {
   }
 
   async #complete(queue: QueuePair, id: number, status: number, length: number): Promise<void> {
+    this.#watch?.touch(true);
     const slot = queue.completed % queue.depth;
     const phase = Math.floor(queue.completed / queue.depth) % 2 === 0 ? 1 : 0;
     queue.completed += 1;
     const entry = encodeCompletion({ id, status, length, queue: queue.number, phase });
     const at = busAddr(queue.completion + BigInt(slot * CQE_BYTES));
     const done = await this.fn.engine.write(at, entry);
+    this.#watch?.touch(true);
     if (done.status !== "ok") queue.broken = true;
   }
 
@@ -232,6 +246,7 @@ export class Nic {
   }
 
   async #receive(number: number, bytes: Uint8Array): Promise<number> {
+    this.#watch?.touch(true);
     const queue = this.#queues.get(number);
     if (queue?.receive === undefined || queue.taken === queue.offered) {
       return nicStatus.receiverNotReady;

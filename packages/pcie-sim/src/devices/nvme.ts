@@ -1,5 +1,6 @@
-import { busAddr, type DmaAddr, DmaBufError, PAGE_SIZE } from "@peerbar/core";
+import { busAddr, type DmaAddr, DmaBufError, type ObjectWatch, PAGE_SIZE } from "@peerbar/core";
 import type { SimBar } from "../bar.js";
+import { watchMemory } from "../memory-watch.js";
 import type { SimFunction } from "../sim-function.js";
 import { SparseMemory } from "../sparse-memory.js";
 import {
@@ -61,6 +62,8 @@ export class NvmeController {
   readonly media: SparseMemory;
   readonly #bar: SimBar;
   readonly #loop: WorkLoop;
+  /** Stands for the queues. */
+  readonly #watch: ObjectWatch | undefined;
   readonly #submissions = new Map<number, SubmissionQueue>();
   readonly #completions = new Map<number, CompletionQueue>();
   /** Grows with every reset: what was begun before has no effect after. */
@@ -74,7 +77,11 @@ export class NvmeController {
       throw new DmaBufError("EINVAL", "nvme", `BAR 0 of ${fn.name} is smaller than 8 KiB`);
     }
     this.blocks = options.blocks ?? 2 ** 31;
-    this.media = new SparseMemory(this.blocks * NVME_BLOCK);
+    this.media = new SparseMemory(
+      this.blocks * NVME_BLOCK,
+      watchMemory(fn.scheduler, `${fn.name} media`),
+    );
+    this.#watch = fn.scheduler.watch?.object(`${fn.name} queues`);
     this.#loop = new WorkLoop(fn.name, fn.scheduler, () => this.#next());
     this.#bar.onWrite = this.#written.bind(this);
     fn.onReset = this.#disable.bind(this);
@@ -98,6 +105,7 @@ export class NvmeController {
   }
 
   #written(offset: number, length: number): void {
+    this.#watch?.touch(true);
     const end = offset + length;
     if (offset < CC) this.#setCapabilities();
     if (offset < CC + 4 && end > CC) this.#configure();
@@ -135,6 +143,7 @@ export class NvmeController {
   }
 
   #disable(): void {
+    this.#watch?.touch(true);
     this.#life += 1;
     this.#submissions.clear();
     this.#completions.clear();
@@ -144,6 +153,7 @@ export class NvmeController {
 
   /** Takes one command from the first queue that has one. */
   async #next(): Promise<boolean> {
+    this.#watch?.touch(true);
     for (const [id, queue] of this.#submissions) {
       if (queue.head === queue.tail) continue;
       // Round robin: a queue that was served goes to the end.
@@ -153,11 +163,13 @@ export class NvmeController {
       const entry = new Uint8Array(SUBMISSION_BYTES);
       const from = busAddr(queue.address + BigInt(queue.head * SUBMISSION_BYTES));
       const fetched = await this.fn.engine.read(from, entry);
+      this.#watch?.touch(true);
       if (life !== this.#life) return true;
       if (fetched.status !== "ok") return this.#fatal();
       queue.head = (queue.head + 1) % queue.size;
       const command = decodeCommand(entry);
       const status = await (id === 0 ? this.#admin(command) : this.#io(command));
+      this.#watch?.touch(true);
       if (life !== this.#life) return true;
       if (!(await this.#complete(id, queue, command.id, status))) return this.#fatal();
       return true;
@@ -166,6 +178,7 @@ export class NvmeController {
   }
 
   #fatal(): false {
+    this.#watch?.touch(true);
     this.#set32(CSTS, this.#get32(CSTS) | FATAL);
     this.#submissions.clear();
     return false;

@@ -1,4 +1,4 @@
-import type { DmaCompletion } from "@peerbar/core";
+import type { DmaCompletion, ObjectWatch } from "@peerbar/core";
 import type { SimBar } from "../bar.js";
 import type { SparseMemory } from "../sparse-memory.js";
 import { forwardsUpstream, peerVerdict, redirectsCompletions, violates } from "./acs.js";
@@ -62,15 +62,24 @@ export class Fabric {
     completionRedirected: false,
   };
   readonly #map: RangeTable<SystemRegion>;
+  /** Stands for the registers of all functions: where a request ends may hang on any of them. */
+  readonly #registers: ObjectWatch | undefined;
   readonly #forwarding: (from: number, to: number) => HostBridgeForwarding;
   readonly #translated = { pfn: 0 };
 
   constructor(
     map: RangeTable<SystemRegion>,
     forwarding: (from: number, to: number) => HostBridgeForwarding,
+    registers?: ObjectWatch,
   ) {
     this.#map = map;
+    this.#registers = registers;
     this.#forwarding = forwarding;
+  }
+
+  /** Somebody is about to ask which way a request goes, or whether it is sent at all. */
+  consult(): void {
+    this.#registers?.touch(false);
   }
 
   /** A function's request for `length` bytes at `pfn`:`byte`. On "ok" {@link hit} says where it ended and how far that holds. */
@@ -129,6 +138,7 @@ export class Fabric {
 
   /** The CPU's own access to a physical address: no IOMMU, no ACS. */
   cpuAccess(pfn: number, byte: number, length: number): boolean {
+    this.consult();
     this.hit.length = length;
     this.hit.corrupt = false;
     this.hit.path.length = 0;

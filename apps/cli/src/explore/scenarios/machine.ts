@@ -105,7 +105,6 @@ class Wires implements DmaEngine {
   }
 
   async #request(address: DmaAddr, length: number, writes: boolean): Promise<DmaCompletion> {
-    this.#stage.touch("page tables", false);
     if (this.#port.translate(toPfn(address), 1, writes, this.#out) === 0) {
       return { status: "iommu-fault", transferred: 0, at: iova(address) };
     }
@@ -138,7 +137,7 @@ export async function buildMachine(stage: Stage): Promise<Machine> {
     name: "bar0",
   });
   stage.sanitizer.buffer(buffer);
-  const iommu = new MockIommu();
+  const iommu = new MockIommu({ scheduler });
   const port = iommu.connect({ name: NIC, isPci: true, dmaMask: MASK, reserved: [] });
   const engine = new Wires(stage, fn, port);
   const nic: DmaDevice = { name: NIC, pciAddress: NIC, dmaMask: MASK, dma: port.dma, engine };
