@@ -50,6 +50,14 @@ describe("what is found", () => {
     expect(fine.out).toContain("no failure in this order");
   });
 
+  test("on the simulated machine: a mapping that goes while a NIC writes, and none where the driver waits", async () => {
+    const { code, out, err } = await runCli("explore", fixture("dma-after-unmap"));
+    expect(err).toBe("");
+    expect(code).toBe(1);
+    expect(out).toContain("actor-failed: nic: Error: iommu-fault after");
+    expect(out).toContain("the mapping goes once the NIC is done: proven: every order was run");
+  });
+
   test("nothing: exit 0, and no more is said than is known", async () => {
     const all = await runCli("explore", updates, "--only", "under a lock");
     expect(all.code).toBe(0);
