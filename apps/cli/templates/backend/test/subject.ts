@@ -6,7 +6,7 @@ import { MyBackend } from "../src/backend.js";
 export const backend: BackendSubject = {
   role: "backend",
   name: "__NAME__",
-  capabilities: ["ports", "direct"],
+  capabilities: ["ports", "translating", "faults"],
   setup: () => {
     const iommu = new MyBackend();
     const memory = new PhysicalMemory();
@@ -14,6 +14,7 @@ export const backend: BackendSubject = {
       iommu,
       connect: (client) => iommu.connect(client),
       memory: (length) => memory.allocate(length),
+      faults: () => iommu.faults,
     };
   },
 };
