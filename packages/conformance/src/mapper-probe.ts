@@ -17,8 +17,8 @@ export class MapperProbe implements DmaMapper {
   readonly #states = new Map<IovaState, bigint>();
   #mapped = 0;
   #calls = 0;
-  /** Calls that may fail (reserve, link, sync, map) fail from this one on, counted from 1 after {@link failFrom}; 0: never. */
-  #failFrom = 0;
+  /** Which of the calls that may fail (link, sync, map) does, counted from 1 after {@link failNth}; 0: none. */
+  #failNth = 0;
 
   constructor(inner: DmaMapper) {
     this.#inner = inner;
@@ -45,15 +45,15 @@ export class MapperProbe implements DmaMapper {
     return sum;
   }
 
-  /** Calls that could have failed since the last {@link failFrom}. */
+  /** Calls that could have failed since the last {@link failNth}. */
   get calls(): number {
     return this.#calls;
   }
 
   /** Refuses the `nth` such call from now; 0 ends it. */
-  failFrom(nth: number): void {
+  failNth(nth: number): void {
     this.#calls = 0;
-    this.#failFrom = nth;
+    this.#failNth = nth;
   }
 
   /** True where nothing is held. */
@@ -109,7 +109,7 @@ export class MapperProbe implements DmaMapper {
 
   #maybeFail(code: "EADDRINUSE" | "EIO" | "ENOMEM", syscall: string): void {
     this.#calls += 1;
-    if (this.#calls === this.#failFrom) {
+    if (this.#calls === this.#failNth) {
       throw new DmaBufError(code, syscall, "refused by the conformance suite");
     }
   }

@@ -40,6 +40,14 @@ function setUp() {
   return { memory, sanitizer, device, buffer, attach, map, unmap, defects };
 }
 
+it("what is still held is reported once, however often the end is asked for", () => {
+  const { attach, map, sanitizer } = setUp();
+  map(attach());
+  const told = sanitizer.finish().length;
+  expect(told).toBeGreaterThan(0);
+  expect(sanitizer.finish()).toHaveLength(told);
+});
+
 describe("defects are reported by name", () => {
   it("dma-buf R25: double unmap, and unmap of what was never mapped", () => {
     const { attach, map, unmap, defects, sanitizer } = setUp();

@@ -53,7 +53,7 @@ export function restoreState(
   functions: readonly SimFunction[],
   ram: HostMemory,
 ): void {
-  const plan: (() => void)[] = [];
+  const plan: Plan = { clears: [], writes: [] };
   check(isState(state), "this is no saved machine of version 1");
   check(state.functions.length === functions.length, "it has another number of functions");
   for (const [i, fn] of functions.entries()) {
@@ -61,29 +61,40 @@ export function restoreState(
     check(saved?.address === fn.name, `it has no ${fn.name} at this place`);
     planFunction(saved, fn, plan);
   }
-  planMemory(state.ram.pieces, ram.memory, "ram", plan);
+  plan.clears.push(() => {
+    ram.memory.clear();
+  });
+  planMemory(state.ram.pieces, ram.memory, "host memory", plan);
   const next = /^\d{1,20}$/.test(state.ram.next) ? BigInt(state.ram.next) : undefined;
   check(next !== undefined, "its host memory has no end");
-  for (const step of plan) step();
+  for (const step of [...plan.clears, ...plan.writes]) step();
   ram.next = next;
 }
 
-function planFunction(saved: SavedFunction, fn: SimFunction, plan: (() => void)[]): void {
+/** What a restore will do, once all of it is known to fit. */
+interface Plan {
+  readonly clears: (() => void)[];
+  readonly writes: (() => void)[];
+}
+
+function planFunction(saved: SavedFunction, fn: SimFunction, plan: Plan): void {
   check(isList(saved.bars), `${fn.name} has no list of BARs`);
   const config = fromBase64(saved.config);
   check(
     config?.length === fn.saveConfig().length,
     `the configuration space of ${fn.name} has another size`,
   );
+  for (const { memory } of fn.memoryBars) {
+    plan.clears.push(() => {
+      memory.clear();
+    });
+  }
   for (const { index, pieces } of saved.bars) {
     const bar = fn.memoryBars.find((one) => one.index === index);
     check(bar !== undefined, `${fn.name} has no BAR ${String(index)}`);
     planMemory(pieces, bar.memory, `${fn.name} BAR ${String(index)}`, plan);
   }
-  plan.unshift(() => {
-    for (const bar of fn.memoryBars) bar.memory.clear();
-  });
-  plan.push(() => {
+  plan.writes.push(() => {
     fn.restoreConfig(config, saved.present);
   });
 }
@@ -92,14 +103,8 @@ function planMemory(
   pieces: readonly SavedPiece[],
   memory: SparseMemory,
   where: string,
-  plan: (() => void)[],
+  plan: Plan,
 ): void {
-  if (where === "ram") {
-    plan.push(() => {
-      memory.clear();
-    });
-  }
-  check(isList(pieces), `${where} has no pieces`);
   check(isList(pieces), `${where} has no pieces`);
   for (const { offset, bytes: text } of pieces) {
     const bytes = fromBase64(text);
@@ -109,7 +114,7 @@ function planMemory(
       offset >= 0 &&
       offset + bytes.length <= memory.size;
     check(fits, `a piece of ${where} does not fit`);
-    plan.push(() => {
+    plan.writes.push(() => {
       memory.write(offset, bytes, 0, bytes.length);
     });
   }

@@ -42,9 +42,11 @@ export async function runInThread(
         reject(hangs(scenario, hangSeconds));
       };
       let watchdog = setTimeout(hung, hangSeconds * 1000);
-      signal.addEventListener("abort", () => {
+      const stop = (): void => {
         thread.postMessage("stop");
-      });
+      };
+      if (signal.aborted) stop();
+      else signal.addEventListener("abort", stop, { once: true });
       thread.on("error", reject);
       thread.on("message", (message: FromThread) => {
         clearTimeout(watchdog);

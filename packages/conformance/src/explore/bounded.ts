@@ -1,11 +1,9 @@
+import { DepthFirst } from "./depth-first.js";
 import type { Execution } from "./execution.js";
-import { notTwice } from "./failure.js";
 import { HashTable } from "./hash-table.js";
 import type { Prefixes } from "./prefixes.js";
-import { CUT, type Outcome } from "./runner.js";
 import { defaultChoice, preemptions } from "./schedule.js";
-import { SearchNode, shareDone, WANTED } from "./search-node.js";
-import type { Strategy } from "./strategy.js";
+import { SearchNode, WANTED } from "./search-node.js";
 import type { Task } from "./task.js";
 import { mix } from "./trace-hash.js";
 
@@ -32,60 +30,25 @@ class Node extends SearchNode {
  * on from: states are told by what has happened, up to the order of steps that commute (Musuvathi, Qadeer: partial-order reduction for
  * context-bounded state exploration, 2007). Sleep sets would not do: an order within the bound may be equal only to one beyond it.
  */
-export class Bounded implements Strategy {
-  exhausted = false;
-  bounded = false;
+export class Bounded extends DepthFirst<Node> {
   readonly #bound: number;
-  readonly #reduce: boolean;
-  readonly #prefixes: Prefixes;
-  readonly #stack: Node[] = [];
   readonly #seen = new HashTable();
-  #started = false;
 
   constructor(bound: number, reduce: boolean, prefixes: Prefixes) {
+    super(reduce, prefixes);
     this.#bound = bound;
-    this.#reduce = reduce;
-    this.#prefixes = prefixes;
   }
 
-  get mine(): boolean {
-    return this.#prefixes.mine;
+  protected nextOf(node: Node): number {
+    return node.wanted(() => true);
   }
 
-  get progress(): number {
-    return this.exhausted ? 1 : shareDone(this.#stack);
-  }
-
-  next(): boolean {
-    if (!this.#started) {
-      this.#started = true;
-      return true;
-    }
-    const stack = this.#stack;
-    for (let node = stack.at(-1); node !== undefined; node = stack.at(-1)) {
-      const pick = node.wanted(() => true);
-      if (pick >= 0) {
-        node.pick(pick);
-        return true;
-      }
-      stack.pop();
-    }
-    this.exhausted = true;
-    return false;
-  }
-
-  choose(execution: Execution, last: Task | undefined): number {
+  protected reach(execution: Execution, last: Task | undefined): Node | undefined {
     const { ready, steps } = execution;
     const depth = steps.length;
-    const known = this.#stack[depth];
-    if (known !== undefined) {
-      if (known.tasks[known.picked] !== ready[known.picked]?.number) throw notTwice();
-      return known.picked;
-    }
-    const spent = this.#stack[depth - 1]?.spentAfter ?? 0;
-    const prefix = this.#prefixes.depth;
-    if (prefix > 0 && depth === prefix && !this.#prefixes.claim()) return CUT;
-    if (depth > prefix && this.#reduce && this.#seenBefore(execution, last, spent)) return CUT;
+    const spent = this.stack[depth - 1]?.spentAfter ?? 0;
+    if (this.reduce && depth > this.prefixes.depth && this.#seenBefore(execution, last, spent))
+      return undefined;
     const costs = ready.map((_, i) => preemptions(ready, i, last));
     const node = new Node(
       ready.map(({ number }) => number),
@@ -97,12 +60,7 @@ export class Bounded implements Strategy {
       else this.bounded = true;
     }
     node.pick(defaultChoice(ready, last));
-    this.#stack.push(node);
-    return node.picked;
-  }
-
-  ended({ complete, execution }: Outcome): void {
-    if (complete && execution.steps.length <= this.#prefixes.depth) this.#prefixes.claim();
+    return node;
   }
 
   /** What comes after depends on what has happened, on who ran last, and on the preemptions left. */

@@ -8,7 +8,7 @@ import {
 } from "@peerbar/core";
 import type { FailureKind } from "./failure.js";
 import type { LockEdge, LockOrder } from "./lock-order.js";
-import type { Names } from "./names.js";
+import { ACTORS, type Names, SHARED } from "./names.js";
 import { Task, type TaskKind, type TaskOwner } from "./task.js";
 import { type ObjectTable, TraceHash } from "./trace-hash.js";
 import { type HeldLock, WatchedLock, WatchedObject, type Watcher } from "./watched.js";
@@ -39,9 +39,9 @@ export interface RunFailure {
   readonly back: readonly LockEdge[];
 }
 
-/** Numbers of things all runs share by name are children of this one. */
-const SHARED = 1;
 const CLOCK = "clock";
+/** Place of what was made while no step ran: such a run has failed. */
+const STRAY = 0;
 
 /**
  * The scheduler of one run. Everything that waits becomes a task; nothing goes on until {@link step} picks one. It also hears of every use of
@@ -304,13 +304,13 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
 
   #child(): number {
     const parent = this.#running;
-    if (parent === undefined) return this.#names.child(SHARED, 0);
+    if (parent === undefined) return this.#names.child(SHARED, STRAY);
     parent.children += 1;
     return this.#names.child(parent.number, parent.children);
   }
 
   #actorNumber(actor: number): number {
-    return this.#names.child(0, ACTORS + actor);
+    return this.#names.child(ACTORS, actor + 1);
   }
 
   #named(name: string): number {
@@ -359,8 +359,6 @@ export class Execution implements Scheduler, SchedulerWatch, TaskOwner, Watcher 
 export const CLOCK_ACTOR = 0xfff0;
 /** The actor of what the setup left running. */
 export const SETUP_ACTOR = 0xfff1;
-/** Places among the root's children from which actors are numbered. */
-const ACTORS = 0x8000;
 
 /** Lock class of a lock that names none: its name without the digits that tell instances apart. */
 function classOf(name: string): string {

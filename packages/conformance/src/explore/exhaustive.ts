@@ -1,11 +1,9 @@
 import { HappensBefore, independent } from "./dependence.js";
+import { DepthFirst } from "./depth-first.js";
 import type { Execution, Step } from "./execution.js";
-import { notTwice } from "./failure.js";
-import type { Prefixes } from "./prefixes.js";
-import { CUT, type Outcome } from "./runner.js";
+import type { Outcome } from "./runner.js";
 import { defaultChoice } from "./schedule.js";
-import { IDLE, SearchNode, shareDone, WANTED } from "./search-node.js";
-import type { Strategy } from "./strategy.js";
+import { IDLE, SearchNode, WANTED } from "./search-node.js";
 import type { Task } from "./task.js";
 
 /** A point of the run being explored. */
@@ -20,89 +18,49 @@ class Node extends SearchNode {
  * Depth first over all orders. With `reduce`, orders that differ only in steps that commute run once: sleep sets, and source-set dynamic
  * partial order reduction (Abdulla, Aronis, Jonsson, Sagonas 2014): another pick is tried only where two steps of a run have raced.
  */
-export class Exhaustive implements Strategy {
-  exhausted = false;
-  readonly bounded = false;
-  readonly #reduce: boolean;
-  readonly #prefixes: Prefixes;
-  readonly #stack: Node[] = [];
+export class Exhaustive extends DepthFirst<Node> {
   readonly #order = new HappensBefore();
   /** Steps of the run before that are repeated. */
   #repeated = 0;
-  #started = false;
 
-  constructor(reduce: boolean, prefixes: Prefixes) {
-    this.#reduce = reduce;
-    this.#prefixes = prefixes;
-  }
-
-  get mine(): boolean {
-    return this.#prefixes.mine;
-  }
-
-  get progress(): number {
-    return this.exhausted ? 1 : shareDone(this.#stack);
-  }
-
-  next(): boolean {
-    if (!this.#started) {
-      this.#started = true;
-      return true;
-    }
-    const stack = this.#stack;
-    for (let node = stack.at(-1); node !== undefined; node = stack.at(-1)) {
-      const { sleep } = node;
-      const pick = node.wanted((task) => !sleep.has(task));
-      if (pick >= 0) {
-        node.pick(pick);
-        this.#repeated = stack.length - 1;
-        return true;
-      }
-      stack.pop();
-    }
-    this.exhausted = true;
-    return false;
-  }
-
-  choose(execution: Execution, last: Task | undefined): number {
-    const depth = execution.steps.length;
-    const known = this.#stack[depth];
-    if (known !== undefined) {
-      if (known.tasks[known.picked] !== execution.ready[known.picked]?.number) {
-        throw notTwice();
-      }
-      return known.picked;
-    }
-    const prefix = this.#prefixes.depth;
-    if (prefix > 0 && depth === prefix && !this.#prefixes.claim()) return CUT;
-    const node = this.#reach(execution, depth);
-    const pick = firstPick(node, defaultChoice(execution.ready, last));
-    if (pick < 0) return CUT;
-    // Timers come and go without running, which no race shows: with one about, all is tried, and sleep alone prunes.
-    const timers = execution.ready.some(({ kind }) => kind === "time");
-    if (!this.#reduce || depth < prefix || timers) node.wantAll();
-    node.pick(pick);
-    this.#stack.push(node);
+  protected nextOf(node: Node): number {
+    const { sleep } = node;
+    const pick = node.wanted((task) => !sleep.has(task));
+    if (pick >= 0) this.#repeated = this.stack.length - 1;
     return pick;
   }
 
-  ended({ execution: { steps }, complete }: Outcome): void {
-    if (complete && steps.length <= this.#prefixes.depth) this.#prefixes.claim();
-    if (!this.#reduce) return;
+  protected reach(execution: Execution, last: Task | undefined): Node | undefined {
+    const { ready, steps } = execution;
+    const depth = steps.length;
+    const node = this.#asleep(execution, depth);
+    const pick = firstPick(node, defaultChoice(ready, last));
+    if (pick < 0) return undefined;
+    // Timers come and go without running, which no race shows: with one about, all is tried, and sleep alone prunes.
+    const timers = ready.some(({ kind }) => kind === "time");
+    if (!this.reduce || depth < this.prefixes.depth || timers) node.wantAll();
+    node.pick(pick);
+    return node;
+  }
+
+  override ended(outcome: Outcome): void {
+    super.ended(outcome);
+    if (!this.reduce) return;
+    const { steps } = outcome.execution;
     this.#remember(steps, steps.length);
     this.#order.analyse(steps, this.#repeated, (earlier, later) => {
       this.#reverse(steps, earlier, later);
     });
-    if (complete) this.#wantVanished(steps);
+    if (outcome.complete) this.#wantVanished(steps);
   }
 
-  /** A point no run has come to before. */
-  #reach({ ready, steps }: Execution, depth: number): Node {
+  /** The point, with the tasks that need not be picked there. */
+  #asleep({ ready, steps }: Execution, depth: number): Node {
     const tasks = ready.map(({ number }) => number);
     const node = new Node(tasks);
-    const parent = this.#stack[depth - 1];
+    const parent = this.stack[depth - 1];
     const step = steps[depth - 1];
-    if (this.#reduce && parent !== undefined && step !== undefined) {
+    if (this.reduce && parent !== undefined && step !== undefined) {
       this.#remember(steps, depth);
       const stays = (task: number, touched: readonly number[]): void => {
         if (tasks.includes(task) && independent(touched, step.touched))
@@ -119,14 +77,14 @@ export class Exhaustive implements Strategy {
 
   /** Keeps what the last step before `depth` touched: others fall asleep by it. */
   #remember(steps: readonly Step[], depth: number): void {
-    const node = this.#stack[depth - 1];
+    const node = this.stack[depth - 1];
     const step = steps[depth - 1];
     if (node !== undefined && step !== undefined) node.touched[node.picked] ??= step.touched;
   }
 
   /** Sees to it that at `earlier` somebody is picked who leads to the two steps in the other order. */
   #reverse(steps: readonly Step[], earlier: number, later: number): void {
-    const node = this.#stack[earlier];
+    const node = this.stack[earlier];
     if (node === undefined) return;
     let choice = -1;
     for (let k = earlier + 1; k <= later; k++) {
@@ -155,9 +113,9 @@ export class Exhaustive implements Strategy {
   /** What was ready and is not any more, without having run, was cancelled, or the run failed before: it could have come earlier. */
   #wantVanished(steps: readonly Step[]): void {
     for (let depth = 0; depth < steps.length; depth++) {
-      const node = this.#stack[depth];
+      const node = this.stack[depth];
       if (node === undefined) return;
-      const after = this.#stack[depth + 1]?.tasks;
+      const after = this.stack[depth + 1]?.tasks;
       for (const [i, task] of node.tasks.entries()) {
         if (i === node.picked || node.state[i] !== IDLE) continue;
         if (after?.includes(task) !== true) node.state[i] = WANTED;

@@ -6,7 +6,7 @@ import type { Failure } from "./failure.js";
 import { HashTable } from "./hash-table.js";
 import { Prefixes } from "./prefixes.js";
 import { RandomOrders } from "./random.js";
-import { failureFrom, failureOf } from "./replayed.js";
+import { failureFrom, failureOf } from "./replay.js";
 import { type Outcome, Runner } from "./runner.js";
 import type { Scenario } from "./scenario.js";
 import { repeat, shrink } from "./shrink.js";

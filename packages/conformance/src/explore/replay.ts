@@ -1,40 +1,78 @@
-import type { Execution } from "./execution.js";
-import { ScenarioError } from "./failure.js";
-import type { Chooser } from "./runner.js";
-import { defaultChoice, findMove, letterOf, type Move } from "./schedule.js";
-import type { Task } from "./task.js";
+import type { DmaBufEvent } from "@peerbar/core";
+import type { Failure, FailureKind } from "./failure.js";
+import { type Outcome, Runner } from "./runner.js";
+import type { Scenario } from "./scenario.js";
+import { formatSchedule, letterOf, parseSchedule } from "./schedule.js";
+import { Script } from "./script.js";
+import { nameOf } from "./stage.js";
 
-/** Follows decisions; the default order where there is none. */
-export class Script implements Chooser {
-  readonly #moves: readonly (Move | undefined)[];
-  readonly #strict: boolean;
-  #at = 0;
+/** A run that a schedule prescribed. */
+export interface Replay {
+  readonly failure: Failure | undefined;
+  /** Steps that ran, one a line: who, and from where. */
+  readonly trace: readonly string[];
+  /** What was told to `stage.events`, each with the number of its step from 1; 0 for the setup. */
+  readonly events: readonly { readonly step: number; readonly event: DmaBufEvent }[];
+}
 
-  /** @param strict - a decision that does not fit is an error; else the default takes its place. */
-  constructor(moves: readonly (Move | undefined)[], strict: boolean) {
-    this.#moves = moves;
-    this.#strict = strict;
+/**
+ * Runs exactly the order that a failure was found in.
+ *
+ * @throws ScenarioError where the text is no schedule, or not one of this scenario.
+ */
+export async function replay(scenario: Scenario, schedule: string): Promise<Replay> {
+  const moves = parseSchedule(schedule);
+  const runner = new Runner(scenario);
+  const events: { step: number; event: DmaBufEvent }[] = [];
+  const keep: Runner["onEvent"] = (event, { steps }) => {
+    events.push({ step: steps.length, event });
+  };
+  runner.onEvent = keep;
+  runner.open();
+  try {
+    const script = new Script(moves, true);
+    const outcome = await runner.run(script);
+    script.assertUsed();
+    return { failure: failureOf(outcome), trace: traceOf(outcome), events };
+  } finally {
+    runner.close();
   }
+}
 
-  choose({ ready }: Execution, last: Task | undefined): number {
-    if (ready.length === 1) return 0;
-    const move = this.#moves[this.#at];
-    this.#at += 1;
-    if (move === undefined) return defaultChoice(ready, last);
-    const index = findMove(ready, move);
-    if (index >= 0) return index;
-    if (!this.#strict) return defaultChoice(ready, last);
-    const others = ready.map(({ actor }) => letterOf(actor)).join(" ");
-    throw new ScenarioError(
-      `the schedule is not of this scenario: decision ${this.#at} picks ${letterOf(move.actor)}, ready are ${others}`,
-    );
-  }
+/** The failure of one run, for people. */
+export function failureOf(outcome: Outcome): Failure | undefined {
+  const { failure } = outcome.execution;
+  if (failure === undefined) return undefined;
+  const found = failureFrom(outcome, failure.kind, failure.message, failure.detail ?? null);
+  const other = failure.back.find((edge) => edge.schedule !== undefined);
+  return {
+    ...found,
+    actor: outcome.actors[failure.actor]?.name ?? null,
+    otherSchedule: other?.schedule === found.schedule ? null : (other?.schedule ?? null),
+  };
+}
 
-  /** @throws ScenarioError where decisions are left over: the run needed fewer. */
-  assertUsed(): void {
-    if (!this.#strict || this.#at >= this.#moves.length) return;
-    throw new ScenarioError(
-      `the schedule is not of this scenario: ${this.#moves.length} decisions, the run has ${this.#at}`,
-    );
-  }
+/** What one run shows, of no actor in particular. */
+export function failureFrom(
+  outcome: Outcome,
+  kind: FailureKind,
+  message: string,
+  detail: string | null,
+): Failure {
+  return {
+    kind,
+    message,
+    actor: null,
+    detail,
+    schedule: formatSchedule(outcome.moves),
+    otherSchedule: null,
+    preemptions: outcome.preemptions,
+    trace: traceOf(outcome),
+  };
+}
+
+function traceOf({ execution, actors }: Outcome): readonly string[] {
+  return execution.steps.map(({ task: { actor, kind, on } }) => {
+    return `${letterOf(actor)} ${nameOf(actor, actors)}: ${kind} ${on}`;
+  });
 }

@@ -8,10 +8,10 @@ import type { Scenario } from "./scenario.js";
 import { defaultChoice, formatSchedule, type Move, moveOf, preemptions } from "./schedule.js";
 import { giveStacks, takeStacks } from "./stacks.js";
 import { type Actor, nameOf, RunStage } from "./stage.js";
+import { StepLoop } from "./step-loop.js";
 import { describeStuck } from "./stuck.js";
 import type { Task } from "./task.js";
 import { ObjectTable } from "./trace-hash.js";
-import { Turns } from "./turns.js";
 
 /** A strategy's answer that this run is not worth going on with. */
 export const CUT = -1;
@@ -39,7 +39,7 @@ const MAX_STEPS = 10_000;
 export class Runner {
   readonly scenario: Scenario;
   readonly order = new LockOrder();
-  readonly #turns = new Turns();
+  readonly #loop = new StepLoop();
   readonly #stacks: boolean;
   readonly #across: AcrossRuns;
   #current: Execution | undefined;
@@ -96,7 +96,7 @@ export class Runner {
           return false;
         }
       };
-      void this.#turns
+      void this.#loop
         .run(tick, () => {
           giveStacks();
           run.stand();

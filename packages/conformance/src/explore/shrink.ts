@@ -1,8 +1,8 @@
 import type { RunFailure } from "./execution.js";
-import { Script } from "./replay.js";
 import { type Outcome, Runner } from "./runner.js";
 import type { Scenario } from "./scenario.js";
 import type { Move } from "./schedule.js";
+import { Script } from "./script.js";
 
 /** Runs spent on making one failure smaller. */
 const ATTEMPTS = 400;

@@ -240,7 +240,7 @@ async function failEveryStep(buffer: DmaBuf, fixture: ExporterFixture): Promise<
   const importer = new ScriptedImporter(buffer, device);
   let failures = 0;
   while (failures < 100) {
-    probe.failFrom(failures + 1);
+    probe.failNth(failures + 1);
     try {
       await importer.map();
       break;
@@ -252,7 +252,7 @@ async function failEveryStep(buffer: DmaBuf, fixture: ExporterFixture): Promise<
     equal(probe.linked, 0n, `bytes still linked after failure ${String(failures)}`);
     equal(probe.mapped, 0, `ranges still mapped after failure ${String(failures)}`);
   }
-  probe.failFrom(0);
+  probe.failNth(0);
   check(failures < 100, "map fails although the mapper does not");
   check(failures > 0, "map never asked the device's mapper");
   await importer.leave();

@@ -39,7 +39,7 @@ export class SimpleIommu implements SoftIommu {
 
   connect(client: IommuClient): SimplePort {
     if (this.#ports.has(client.name)) {
-      throw new DmaBufError("EBUSY", "iommu.connect", `${client.name} is connected already`);
+      throw new DmaBufError("EEXIST", "iommu.connect", `${client.name} is connected already`);
     }
     const port = new SimplePort(client, this.faults);
     this.#ports.set(client.name, port);

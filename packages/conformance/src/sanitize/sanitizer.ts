@@ -92,9 +92,9 @@ export class Sanitizer {
     return watchBackend(backend, this);
   }
 
-  /** Reports what is still held: to be called when everything should be gone. */
+  /** Reports what is still held: to be called when everything should be gone. Called again, it tells what it told. */
   finish(): readonly DefectReport[] {
-    for (const check of this.#leakChecks) check();
+    for (const check of this.#leakChecks.splice(0)) check();
     return this.#reports;
   }
 

@@ -1,4 +1,4 @@
-/** A macrotask of the host: when it runs, no promise job is left. Node's `setImmediate`; browsers have no such, see {@link Turns}. */
+/** A macrotask of the host: when it runs, no promise job is left. Node's `setImmediate`; browsers have no such, see {@link StepLoop}. */
 type Immediate = (callback: () => void) => unknown;
 
 /** Immediates asked for at once: entering the event loop costs ten times what one of them does. */
@@ -8,7 +8,7 @@ const BATCH = 256;
  * Runs a function again and again, each time after every promise job of the time before has run. That is how a step's end is known: not by
  * counting turns of the job queue, but by its being empty.
  */
-export class Turns {
+export class StepLoop {
   #tick: (() => boolean) | undefined;
   #left = 0;
   #outside: (() => void) | undefined;
