@@ -1,4 +1,9 @@
-import type { PairMatrix, PciFunctionInfo, PciTopology } from "@peerbar/p2pdma";
+import {
+  formatBus,
+  type PairMatrix,
+  type PciFunctionInfo,
+  type PciTopology,
+} from "@peerbar/p2pdma";
 import { describeFunction } from "@peerbar/words";
 import type { Io } from "./io.js";
 
@@ -25,7 +30,7 @@ export function writeDot(
   for (const [index, host] of topology.hostBridges.entries()) {
     const members = endpoints.filter((fn) => fn.hostBridge === index);
     if (members.length === 0) continue;
-    const root = `${host.domain.toString(16).padStart(4, "0")}:${host.bus.toString(16).padStart(2, "0")}`;
+    const root = formatBus(host.domain, host.bus);
     io.out(`  subgraph "cluster_${root}" {\n    label=${quote(`host bridge ${root}`)}\n`);
     for (const fn of members) {
       const label = [...fn.deviceNames.slice(0, 2), describeFunction(fn)].join("\\n");

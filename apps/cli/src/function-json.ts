@@ -1,16 +1,7 @@
 import { hex } from "@peerbar/core";
 import type { HostBridgeVerdict, PciFunctionInfo, PciTopology } from "@peerbar/p2pdma";
-import { judgeHostBridge } from "@peerbar/p2pdma";
+import { formatBus, hexNumber, judgeHostBridge } from "@peerbar/p2pdma";
 import { acsJson } from "@peerbar/words";
-
-function hexId(value: number | undefined, digits: number): string | undefined {
-  return value === undefined ? undefined : `0x${value.toString(16).padStart(digits, "0")}`;
-}
-
-/** `0000:80`: how a host bridge is named by its root bus. */
-function rootName(domain: number, bus: number): string {
-  return `${domain.toString(16).padStart(4, "0")}:${bus.toString(16).padStart(2, "0")}`;
-}
 
 /** One function in JSON; what the input does not show is left out. */
 export function functionJson(topology: PciTopology, fn: PciFunctionInfo): Record<string, unknown> {
@@ -20,10 +11,10 @@ export function functionJson(topology: PciTopology, fn: PciFunctionInfo): Record
     address: fn.address,
     parent: topology.functions[fn.parent]?.address,
     physfn: topology.functions[fn.physfn]?.address,
-    rootBus: host === undefined ? undefined : rootName(host.domain, host.bus),
-    vendorId: hexId(fn.vendorId, 4),
-    deviceId: hexId(fn.deviceId, 4),
-    classCode: hexId(fn.classCode, 6),
+    rootBus: host === undefined ? undefined : formatBus(host.domain, host.bus),
+    vendorId: hexNumber(fn.vendorId, 4),
+    deviceId: hexNumber(fn.deviceId, 4),
+    classCode: hexNumber(fn.classCode, 6),
     name: fn.name,
     deviceNames: fn.deviceNames,
     headerType: fn.headerType,

@@ -1,3 +1,5 @@
+import { hexDigits } from "./hex.js";
+
 /** Domain, bus, device and function numbers of one PCI function. */
 export interface PciAddress {
   readonly domain: number;
@@ -21,7 +23,8 @@ export function parsePciAddress(text: string): PciAddress | undefined {
   };
 }
 
-const hex2 = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, "0"));
+/** Looked up, not made: a matrix prints millions of addresses. */
+const hex2 = Array.from({ length: 256 }, (_, n) => hexDigits(n, 2));
 
 /** Two hexadecimal digits of a byte: bus numbers in addresses. */
 function hexByte(value: number): string {
@@ -30,7 +33,7 @@ function hexByte(value: number): string {
 
 /** `0000:3b`: domain and bus, as sysfs names a root bus after `pci`. */
 export function formatBus(domain: number, bus: number): string {
-  return `${domain.toString(16).padStart(4, "0")}:${hexByte(bus)}`;
+  return `${hexDigits(domain, 4)}:${hexByte(bus)}`;
 }
 
 /** One number for a bus of a domain, to look it up by. */

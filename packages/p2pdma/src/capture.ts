@@ -1,5 +1,6 @@
 import { hex } from "@peerbar/core";
 import { hashText } from "./drift/hash.js";
+import { hexNumber } from "./hex.js";
 import type { PciTopology } from "./pci-topology.js";
 import type { AcsInfo, BridgeWindow, PciBarInfo, PciFunctionInfo } from "./topology.js";
 
@@ -10,14 +11,10 @@ export const CAPTURE_SCHEMA_VERSION = 1;
 /** Value of `kind` in a capture: what tells it from other JSON. */
 export const CAPTURE_KIND = "peerbar-capture";
 
-function hexId(value: number | undefined, digits: number): string | null {
-  return value === undefined ? null : `0x${value.toString(16).padStart(digits, "0")}`;
-}
-
 function acsText(acs: AcsInfo): unknown {
   if (acs.state === "none") return "none";
   if (acs.state === "unknown") return { unknown: acs.why };
-  return { control: hexId(acs.control, 4), capability: hexId(acs.capability, 4) };
+  return { control: hexNumber(acs.control, 4), capability: hexNumber(acs.capability, 4) ?? null };
 }
 
 function windowText(window: BridgeWindow): readonly string[] {
@@ -45,9 +42,9 @@ function functionText(fn: PciFunctionInfo, topology: PciTopology): Record<string
   const buses = fn.busNumbers;
   const entries: Record<string, unknown> = {
     address: fn.address,
-    vendorId: hexId(fn.vendorId, 4),
-    deviceId: hexId(fn.deviceId, 4),
-    classCode: hexId(fn.classCode, 6),
+    vendorId: hexNumber(fn.vendorId, 4) ?? null,
+    deviceId: hexNumber(fn.deviceId, 4) ?? null,
+    classCode: hexNumber(fn.classCode, 6) ?? null,
     name: fn.name,
     headerType: fn.headerType,
     portType: fn.portType,

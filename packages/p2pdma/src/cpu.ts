@@ -1,3 +1,4 @@
+import { formatId } from "./hex.js";
 import type { PciTopology } from "./pci-topology.js";
 import type { CpuKind } from "./topology.js";
 
@@ -49,7 +50,7 @@ export function inferCpu(topology: PciTopology): InferredCpu {
     const first = topology.functions[host.first];
     if (first?.vendorId === undefined || !host.complete) continue;
     const { vendorId, deviceId } = first;
-    const id = `${vendorId.toString(16).padStart(4, "0")}:${deviceId?.toString(16).padStart(4, "0") ?? "????"}`;
+    const id = `${formatId(vendorId)}:${formatId(deviceId)}`;
     const cpu = kindOf(vendorId, deviceId, first.classCode);
     if (cpu !== undefined) return { cpu, evidence: `${first.address} is ${id}` };
   }

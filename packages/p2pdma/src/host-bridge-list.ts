@@ -1,3 +1,5 @@
+import { formatBus } from "./address.js";
+import { formatId } from "./hex.js";
 import type { PciTopology } from "./pci-topology.js";
 import type { PciFunctionInfo } from "./topology.js";
 
@@ -71,10 +73,6 @@ export interface HostBridgeVerdict {
   readonly forced?: true;
 }
 
-function hex4(id: number): string {
-  return id.toString(16).padStart(4, "0");
-}
-
 /**
  * Looks a host bridge up in the kernel's list (p2pdma, host-bridge whitelist; R16).
  *
@@ -84,10 +82,7 @@ function hex4(id: number): string {
 export function judgeHostBridge(topology: PciTopology, hostBridge: number): HostBridgeVerdict {
   const host = topology.hostBridges[hostBridge];
   const first = host === undefined ? undefined : topology.functions[host.first];
-  const root =
-    host === undefined
-      ? "?"
-      : `${host.domain.toString(16).padStart(4, "0")}:${host.bus.toString(16).padStart(2, "0")}`;
+  const root = host === undefined ? "?" : formatBus(host.domain, host.bus);
   const verdict = (
     listed: boolean | undefined,
     why: string,
@@ -98,7 +93,7 @@ export function judgeHostBridge(topology: PciTopology, hostBridge: number): Host
     keyId:
       first?.vendorId === undefined || first.deviceId === undefined
         ? undefined
-        : `${hex4(first.vendorId)}:${hex4(first.deviceId)}`,
+        : `${formatId(first.vendorId)}:${formatId(first.deviceId)}`,
     listed,
     sameOnly,
     why,
@@ -115,7 +110,7 @@ export function judgeHostBridge(topology: PciTopology, hostBridge: number): Host
     const sentence = known ? "is on the list" : "is none of the listed devices";
     return verdict(known, `${first.address} (${named}) ${sentence}`);
   }
-  const id = `${hex4(vendorId)}:${hex4(deviceId)}`;
+  const id = `${formatId(vendorId)}:${formatId(deviceId)}`;
   const entry = findListed(vendorId, deviceId);
   const isDeviceZero = first.slot === 0 && first.fn === 0;
   if (entry === undefined) return verdict(false, `${first.address} (${id}) is not on the list`);

@@ -1,5 +1,5 @@
 export type { PciAddress } from "./address.js";
-export { formatPciAddress, parsePciAddress } from "./address.js";
+export { formatBus, formatPciAddress, parsePciAddress, routingId } from "./address.js";
 export type { EditedTopology, TopologyEdit } from "./advice/edits.js";
 export { applyEdits, KERNEL_ACS } from "./advice/edits.js";
 export type { Fix } from "./advice/fixes.js";
@@ -35,6 +35,7 @@ export { ENDPOINTS_PER_ROOT, generateFleet } from "./generate/fleet.js";
 export type { ServerOptions } from "./generate/server.js";
 export { generateServer } from "./generate/server.js";
 export { shippedCaptures } from "./generate/shipped.js";
+export { formatId, hexDigits, hexNumber } from "./hex.js";
 export type { HostBridgeListEntry, HostBridgeVerdict } from "./host-bridge-list.js";
 export { findListed, hostBridgeList, judgeHostBridge } from "./host-bridge-list.js";
 export type { IommuGroups } from "./iommu-groups.js";

@@ -8,10 +8,11 @@ import {
   type Scheduler,
 } from "@peerbar/core";
 import {
-  formatPciAddress,
+  formatBus,
   type HostBridgeInfo,
   type PciFunctionInfo,
   type PortType,
+  routingId,
 } from "@peerbar/p2pdma";
 import { SimBar } from "./bar.js";
 import { buildConfig } from "./config/build-config.js";
@@ -155,7 +156,7 @@ function buildBuses(
 }
 
 function rootName({ domain, bus }: HostBridgeInfo): string {
-  return `pci${formatPciAddress({ domain, bus, slot: 0, fn: 0 }).slice(0, -5)}`;
+  return `pci${formatBus(domain, bus)}`;
 }
 
 function ramRegions(ram: HostMemory): SystemRegion[] {
@@ -216,7 +217,7 @@ function virtualFunctions(functions: readonly PciFunctionInfo[]): Map<number, nu
 function distanceOf({ functions }: MachineTopology, physical: number, virtual: number): number {
   const id = (index: number): number => {
     const info = functions[index];
-    return info === undefined ? 0 : (info.bus << 8) | (info.slot << 3) | info.fn;
+    return info === undefined ? 0 : routingId(info.bus, info.slot, info.fn);
   };
   return id(virtual) - id(physical);
 }

@@ -1,4 +1,4 @@
-import { ACS_REDIRECT, type AcsInfo, acsBits } from "@peerbar/p2pdma";
+import { ACS_REDIRECT, type AcsInfo, acsBits, hexNumber } from "@peerbar/p2pdma";
 
 /** The redirecting bits first: they decide (p2pdma R7). */
 const order = ["RR", "CR", "EC", "SV", "UF", "TB", "DT"] as const;
@@ -44,11 +44,10 @@ export function acsWords(acs: AcsInfo): string {
 export function acsJson(acs: AcsInfo): Record<string, unknown> {
   if (acs.state === "none") return { state: "none" };
   if (acs.state === "unknown") return { state: "unknown", why: acs.why };
-  const hex4 = (value: number): string => `0x${value.toString(16).padStart(4, "0")}`;
   return {
     state: "present",
-    control: hex4(acs.control),
-    ...(acs.capability === undefined ? {} : { capability: hex4(acs.capability) }),
+    control: hexNumber(acs.control, 4),
+    ...(acs.capability === undefined ? {} : { capability: hexNumber(acs.capability, 4) }),
     bits: acsBitNames(acs),
     redirects: (acs.control & ACS_REDIRECT) !== 0,
   };

@@ -1,4 +1,4 @@
-import type { P2pdmaDecision, PciFunctionInfo } from "@peerbar/p2pdma";
+import { formatId, type P2pdmaDecision, type PciFunctionInfo } from "@peerbar/p2pdma";
 import { isOfClass } from "./kinds.js";
 
 const kinds = [
@@ -15,8 +15,10 @@ export function kindOf(fn: PciFunctionInfo): string | undefined {
 
 /** What is printed after the address: the input's name, else the IDs. Empty where neither is shown. */
 export function nameOf(fn: PciFunctionInfo): string {
-  const hex4 = (id: number | undefined): string => id?.toString(16).padStart(4, "0") ?? "????";
-  return fn.name ?? (fn.vendorId === undefined ? "" : `${hex4(fn.vendorId)}:${hex4(fn.deviceId)}`);
+  return (
+    fn.name ??
+    (fn.vendorId === undefined ? "" : `${formatId(fn.vendorId)}:${formatId(fn.deviceId)}`)
+  );
 }
 
 /** `0000:1b:00.0 NVIDIA Corporation H800`, with what kind of device it is where that is known. */

@@ -1,3 +1,4 @@
+import { formatId } from "@peerbar/p2pdma";
 import type { NodeDevice, NodeFacts } from "./node.js";
 
 /** Entries that one ResourceSlice may have. */
@@ -43,8 +44,8 @@ function draDevice(device: NodeDevice, domain: string): Record<string, unknown> 
   const { fn, kind, root, switchPort } = device;
   const own: Record<string, Attribute | undefined> = {
     class: { string: kind },
-    vendor: text(fn.vendorId?.toString(16).padStart(4, "0")),
-    device: text(fn.deviceId?.toString(16).padStart(4, "0")),
+    vendor: text(fn.vendorId === undefined ? undefined : formatId(fn.vendorId)),
+    device: text(fn.deviceId === undefined ? undefined : formatId(fn.deviceId)),
     productName: text(fn.name),
     switch: text(switchPort),
     p2pDomain: text(device.domain),

@@ -1,4 +1,4 @@
-import type { CpuKind, PciFunctionInfo, PciTopology } from "@peerbar/p2pdma";
+import { type CpuKind, hexNumber, type PciFunctionInfo, type PciTopology } from "@peerbar/p2pdma";
 import type { NodeFacts } from "./node.js";
 
 /** What NCCL calls the CPUs that are known by kind; family and model it reads itself. */
@@ -71,15 +71,13 @@ function pciElement(topology: PciTopology, { fn, children }: Node, depth: number
     a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
   const speed = slower(fn.link?.maxSpeed, port?.maxSpeed);
   const width = slower(fn.link?.maxWidth, port?.maxWidth);
-  const hex = (value: number | undefined, digits: number): string | undefined =>
-    value === undefined ? undefined : `0x${value.toString(16).padStart(digits, "0")}`;
   return element(
     "pci",
     {
       busid: fn.address,
-      class: hex(fn.classCode, 6),
-      vendor: hex(fn.vendorId, 4),
-      device: hex(fn.deviceId, 4),
+      class: hexNumber(fn.classCode, 6),
+      vendor: hexNumber(fn.vendorId, 4),
+      device: hexNumber(fn.deviceId, 4),
       // As /sys spells it.
       link_speed: speed === undefined ? undefined : `${speed.toFixed(1)} GT/s PCIe`,
       link_width: width?.toString(),

@@ -1,5 +1,6 @@
 import {
   captureHash,
+  formatBus,
   type MapType,
   matrix,
   P2pdma,
@@ -84,8 +85,7 @@ function domainsOf(pairs: PairMatrix): readonly number[] {
 
 function rootOf(topology: PciTopology, fn: PciFunctionInfo): string {
   const host = topology.hostBridges[fn.hostBridge];
-  const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");
-  return `pci${hex(fn.domain, 4)}:${hex(host?.bus ?? fn.bus, 2)}`;
+  return `pci${formatBus(fn.domain, host?.bus ?? fn.bus)}`;
 }
 
 function switchOf(topology: PciTopology, fn: PciFunctionInfo): string | undefined {

@@ -1,4 +1,4 @@
-import type { PciFunctionInfo } from "@peerbar/p2pdma";
+import { formatId, type PciFunctionInfo } from "@peerbar/p2pdma";
 import type { NodeDevice, NodeFacts } from "./node.js";
 
 /**
@@ -41,9 +41,7 @@ function fileOf(fn: PciFunctionInfo, index: number): string | undefined {
 /** The marketing name in brackets where there is one, else the IDs; no blanks, no commas. */
 function typeOf(fn: PciFunctionInfo): string {
   const name = /\[([^[\]]+)\]\s*$/.exec(fn.name ?? "")?.[1];
-  const ids = [fn.vendorId, fn.deviceId].map(
-    (id) => id?.toString(16).padStart(4, "0") ?? "unknown",
-  );
+  const ids = [fn.vendorId, fn.deviceId].map((id) => (id === undefined ? "unknown" : formatId(id)));
   const text = name ?? ids.join("_");
   return text
     .toLowerCase()

@@ -1,4 +1,5 @@
 import { DmaBufError } from "@peerbar/core";
+import { formatBus } from "../address.js";
 import { TRUST_RISK } from "../decision.js";
 import { computeIommuGroups } from "../iommu-groups.js";
 import { type FunctionRef, PciTopology } from "../pci-topology.js";
@@ -165,7 +166,7 @@ class Editor {
   }
 
   #setTrust(roots: readonly string[] | undefined): void {
-    const known = new Set(this.#source.hostBridges.map((host) => rootName(host.domain, host.bus)));
+    const known = new Set(this.#source.hostBridges.map((host) => formatBus(host.domain, host.bus)));
     const strange = roots?.find((root) => !known.has(root));
     if (strange !== undefined) {
       throw refuse(`no root bus ${strange}`, `root buses here: ${[...known].join(", ")}`);
@@ -189,10 +190,6 @@ class Editor {
       "what moves keeps its address here, for comparison; a real machine numbers its buses anew",
     );
   }
-}
-
-function rootName(domain: number, bus: number): string {
-  return `${domain.toString(16).padStart(4, "0")}:${bus.toString(16).padStart(2, "0")}`;
 }
 
 /** What the kernel's default adds, as far as the function has it. Where the capability is not shown, ports have all four bits. */

@@ -1,4 +1,5 @@
 import { inferCpu } from "../cpu.js";
+import { formatId, hexNumber } from "../hex.js";
 import type { PciTopology } from "../pci-topology.js";
 import type { PciBarInfo, PciFunctionInfo } from "../topology.js";
 import { hashText } from "./hash.js";
@@ -101,7 +102,7 @@ function functionFacts(
   const { link } = fn;
   const speed = options.linkSpeed === true ? link?.speed?.toString() : undefined;
   return [
-    ["device", `${id(fn.vendorId)}:${id(fn.deviceId)}`],
+    ["device", `${formatId(fn.vendorId)}:${formatId(fn.deviceId)}`],
     ["acs", acsValue(fn)],
     ["link-width", link?.width?.toString()],
     [
@@ -115,17 +116,13 @@ function functionFacts(
   ];
 }
 
-function id(value: number | undefined): string {
-  return value === undefined ? "????" : value.toString(16).padStart(4, "0");
-}
-
 function show(value: number | undefined): string {
   return value === undefined ? "?" : value.toString();
 }
 
 function acsValue({ acs }: PciFunctionInfo): string | undefined {
   if (acs.state === "unknown") return undefined;
-  return acs.state === "none" ? "none" : `0x${acs.control.toString(16).padStart(4, "0")}`;
+  return acs.state === "none" ? "none" : hexNumber(acs.control, 4);
 }
 
 function barValue(bar: PciBarInfo | undefined): string[] {

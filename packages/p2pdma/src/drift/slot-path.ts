@@ -1,3 +1,5 @@
+import { formatBus } from "../address.js";
+import { hexDigits } from "../hex.js";
 import type { PciTopology } from "../pci-topology.js";
 import type { PciFunctionInfo } from "../topology.js";
 
@@ -22,20 +24,16 @@ export function slotPaths(topology: PciTopology): readonly string[] {
 
 function rootOf(topology: PciTopology, fn: PciFunctionInfo): string {
   const host = topology.hostBridges[fn.hostBridge];
-  return `${hex(fn.domain, 4)}:${hex(host?.bus ?? fn.bus, 2)}`;
+  return formatBus(fn.domain, host?.bus ?? fn.bus);
 }
 
 /** The bus, where a bridge between a function and what stands above it is not in the input, or where a VF left its PF's bus. */
 function hiddenBus(topology: PciTopology, fn: PciFunctionInfo): string {
   const above = topology.functions[fn.parent]?.busNumbers?.secondary;
   const expected = fn.parent >= 0 ? above : topology.hostBridges[fn.hostBridge]?.bus;
-  return expected === undefined || expected === fn.bus ? "" : `${hex(fn.bus, 2)}:`;
+  return expected === undefined || expected === fn.bus ? "" : `${hexDigits(fn.bus, 2)}:`;
 }
 
 function slot(fn: PciFunctionInfo): string {
-  return `${hex(fn.slot, 2)}.${fn.fn.toString()}`;
-}
-
-function hex(value: number, digits: number): string {
-  return value.toString(16).padStart(digits, "0");
+  return `${hexDigits(fn.slot, 2)}.${fn.fn.toString()}`;
 }

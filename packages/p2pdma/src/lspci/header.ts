@@ -1,4 +1,5 @@
 import type { PciAddress } from "../address.js";
+import { formatId } from "../hex.js";
 import { classNames, deviceNames, vendorNames } from "../pci-names.js";
 import type { FunctionRecord } from "../record.js";
 
@@ -131,7 +132,7 @@ function readDevice(record: FunctionRecord, text: string): void {
   record.deviceId =
     unnamed !== null
       ? Number.parseInt(unnamed[1] ?? "", 16)
-      : deviceNames.get(`${vendor.id.toString(16).padStart(4, "0")}:${device}`);
+      : deviceNames.get(`${formatId(vendor.id)}:${device}`);
 }
 
 /** The longest known vendor name that the text begins with. A name ends at a word boundary. */
