@@ -58,6 +58,19 @@ export class AttachmentList implements Iterable<Attachment> {
     if (failed) throw first;
   }
 
+  /** As {@link tellAll}, for those who want to hear that a revoke is over: few do. */
+  tellRestored(held: Held): void {
+    const failed: unknown[] = [];
+    for (const attachment of this) {
+      try {
+        attachment.importer?.mappingsRestored?.(attachment, held);
+      } catch (error) {
+        failed.push(error);
+      }
+    }
+    if (failed.length > 0) throw failed[0];
+  }
+
   /** Those attached when their turn comes. */
   *[Symbol.iterator](): Generator<Attachment, void> {
     // Gaps are closed in arrays of their own, so that this one's places stay.

@@ -253,11 +253,29 @@ export class DmaBuf implements Disposable {
       inode: this.inode,
       attachments: this.#attachments.size,
     });
+    this.#tell(() => {
+      this.#attachments.tellAll(held);
+    });
+  }
+
+  /**
+   * Exporter side, beyond Linux: tells every importer that asked for it that a revoke is lifted. To be called in the hold that lifts it;
+   * Linux announces an un-revoke before, by {@link invalidateMappings} alone (vfio-pci-dmabuf section 2, step 5).
+   *
+   * @throws what a callback threw, after all of them have run.
+   */
+  mappingsRestored(held: Held): void {
+    this.reservation.assertHeld(held, "dmabuf.mappingsRestored");
+    this.#tell(() => {
+      this.#attachments.tellRestored(held);
+    });
+  }
+
+  /** Runs importers' callbacks, with what they must not do refused. */
+  #tell(callbacks: () => void): void {
     this.#invalidating = true;
     try {
-      this.reservation.notify(() => {
-        this.#attachments.tellAll(held);
-      });
+      this.reservation.notify(callbacks);
     } finally {
       this.#invalidating = false;
     }

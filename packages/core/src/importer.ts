@@ -10,4 +10,9 @@ export interface ImporterOps {
    * (dma-buf R17). May be called often, and on attachments that are not mapped (dma-buf R28). Absent: the importer is not revocable (dma-buf R12).
    */
   invalidateMappings?(attachment: Attachment, held: Held): void;
+  /**
+   * Beyond Linux, where an importer is left to find out: the exporter has lifted a revoke, and mapping works from now on. Under the rules of
+   * {@link invalidateMappings}, with the reservation held.
+   */
+  mappingsRestored?(attachment: Attachment, held: Held): void;
 }

@@ -31,6 +31,13 @@ export interface IommuMapping {
    * domains unfilled (iommufd R14, R16, R17). Never fails, never waits; a second call does nothing.
    */
   revoke(): void;
+  /**
+   * Beyond Linux: ends a revoke with what the exporter hands over now, which must be of the same length: fills every domain again. Copies
+   * that share the memory may come back together. Absent: a revoke is for good. Does nothing where it is not revoked.
+   *
+   * @throws DmaBufError the errno of {@link AddressSpace.map}; the mapping stays revoked and its IOVA occupied.
+   */
+  restore?<N extends InterconnectName>(name: N, what: Interconnects[N]): void;
 }
 
 /** A page table that devices are attached to (`IOMMU_HWPT_ALLOC`). */

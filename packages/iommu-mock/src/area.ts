@@ -1,6 +1,8 @@
 import {
   DmaBufError,
   hex,
+  type InterconnectName,
+  type Interconnects,
   type IommuMapping,
   type Iova,
   iova,
@@ -20,11 +22,25 @@ export function toPages(bytes: bigint, syscall: string): number {
   return Number(bytes) / 4096;
 }
 
+/** What the address spaces of this backend map. @throws DmaBufError EOPNOTSUPP for anything else. */
+export function physOnly<N extends InterconnectName>(
+  name: N,
+  what: Interconnects[N],
+): readonly PhysRange[] {
+  if (name === "phys") return what as readonly PhysRange[];
+  throw new DmaBufError(
+    "EOPNOTSUPP",
+    "iommu.map",
+    `the interconnect "${name}" carries nothing that this IOMMU can map`,
+    { hint: "it accepts [phys]" },
+  );
+}
+
 /** The memory behind one or more areas (`struct iopt_pages`): copies share it, and it is revoked as a whole (iommufd R9). */
 export class AreaPages {
   /** Pages, in the order of the ranges. */
-  readonly starts: readonly number[];
-  readonly lengths: readonly number[];
+  starts: readonly number[];
+  lengths: readonly number[];
   readonly total: number;
   readonly writable: boolean;
   revoked = false;
@@ -51,6 +67,29 @@ export class AreaPages {
     if (this.revoked) return;
     this.revoked = true;
     for (const area of this.areas) area.space.unfill(area, true);
+  }
+
+  /** Fills every area again, or none. @throws DmaBufError EINVAL where the length is another, and what a domain refuses. */
+  restore(ranges: readonly PhysRange[]): void {
+    for (const watch of this.#watches) watch.touch(true);
+    if (!this.revoked) return;
+    const fresh = new AreaPages(ranges, this.writable);
+    if (fresh.total !== this.total) {
+      throw new DmaBufError("EINVAL", "iommu.restore", "the memory has another length than before");
+    }
+    this.starts = fresh.starts;
+    this.lengths = fresh.lengths;
+    const filled: Area[] = [];
+    try {
+      for (const area of this.areas) {
+        area.space.fill(area);
+        filled.push(area);
+      }
+    } catch (error) {
+      for (const area of filled) area.space.unfill(area, true);
+      throw error;
+    }
+    this.revoked = false;
   }
 }
 
@@ -101,6 +140,10 @@ export class Area implements IommuMapping {
 
   revoke(): void {
     this.pages.revoke();
+  }
+
+  restore<N extends InterconnectName>(name: N, what: Interconnects[N]): void {
+    this.pages.restore(physOnly(name, what));
   }
 
   /** @internal Maps the area into one domain. @throws DmaBufError the domain's errno; nothing of it stays. */

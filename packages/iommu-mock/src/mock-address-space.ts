@@ -14,7 +14,6 @@ import {
   iova,
   type MapRequest,
   type ObjectWatch,
-  type PhysRange,
 } from "@peerbar/core";
 import {
   checkBelowMax,
@@ -25,7 +24,7 @@ import {
   ULONG_MAX,
 } from "./address-checks.js";
 import { AddressSpaceDomain } from "./address-space-domain.js";
-import { Area, AreaPages, CopiedAreas, toPages } from "./area.js";
+import { Area, AreaPages, CopiedAreas, physOnly, toPages } from "./area.js";
 import { AreaTable } from "./area-table.js";
 import { IovaSet, SPACE_END } from "./iova-set.js";
 import type { MockIommu } from "./mock-iommu.js";
@@ -150,20 +149,11 @@ export class MockAddressSpace implements AddressSpace {
     request: MapRequest,
   ): IommuMapping {
     this.#assertLive("iommu.map");
-    if (name !== "phys") {
-      throw new DmaBufError(
-        "EOPNOTSUPP",
-        "iommu.map",
-        `the interconnect "${name}" carries nothing that this IOMMU can map`,
-        {
-          hint: `it accepts [${this.#iommu.accepts.join(", ")}]`,
-        },
-      );
-    }
+    const ranges = physOnly(name, what);
     const { slice, access } = request;
     const prot = protOfAccess(access);
     if (prot === 0) throw invalid("neither readable nor writable");
-    const pages = new AreaPages(what as readonly PhysRange[], access.includes("w"));
+    const pages = new AreaPages(ranges, access.includes("w"));
     const offset = toPages(slice.offset, "iommu.map");
     const count = toPages(slice.length, "iommu.map");
     if (slice.offset < 0n || offset + count > pages.total) {
@@ -274,13 +264,14 @@ export class MockAddressSpace implements AddressSpace {
     this.#iommu.injection.check("area", "iommu.map");
     const where = { page, count, iova: iova(BigInt(page * 4096)), length };
     const area = new Area(this, pages, offset, where, prot, copied);
-    if (!pages.revoked) this.#fillAll(area);
+    if (!pages.revoked) this.fill(area);
     this.#areas.add(area);
     pages.add(area);
     return area;
   }
 
-  #fillAll(area: Area): void {
+  /** @internal Puts an area into every domain, or none. */
+  fill(area: Area): void {
     let filled = 0;
     try {
       for (const domain of this.#domains) {

@@ -479,3 +479,54 @@ describe("the end", () => {
     one.iommu.connect(client());
   });
 });
+
+describe("restore, beyond Linux", () => {
+  const memory = [range(BAR, MIB2)];
+
+  it("fills every domain again, copies and domains made meanwhile included", () => {
+    const one = open();
+    const { iommu, space } = one;
+    const second = { ...one, port: iommu.connect(client({ name: OTHER })) };
+    const copies = iommu.allocAddressSpace();
+    space.attach(one.device);
+    const mapping = map(space, { iova: 0x10_0000n, length: MIB2 });
+    const copy = copies.copy(space, iova(0x10_1000n), PAGE, { access: "r" });
+    mapping.revoke();
+    copies.attach(deviceOf(second.port));
+    expect([reach(one, 0x10_0000n), reach(second, copy.iova, false)]).not.toContain(hex(BAR));
+    mapping.restore?.("phys", memory);
+    mapping.restore?.("phys", memory);
+    expect([mapping.revoked, copy.revoked]).toEqual([false, false]);
+    expect(reach(one, 0x10_0000n)).toBe(hex(BAR));
+    expect(reach(second, copy.iova, false)).toBe(hex(BAR + PAGE));
+    mapping.revoke();
+    expect(reach(one, 0x10_0000n)).not.toBe(hex(BAR));
+    space[dispose]();
+    copies[dispose]();
+  });
+
+  it("iommufd R16: one that fails leaves all of it revoked and every IOVA occupied", () => {
+    const one = open();
+    const { iommu, space } = one;
+    const copies = iommu.allocAddressSpace();
+    const second = { ...one, port: iommu.connect(client({ name: OTHER })) };
+    space.attach(one.device);
+    copies.attach(deviceOf(second.port));
+    const mapping = map(space, { iova: 0x10_0000n });
+    const copy = copies.copy(space, mapping.iova, PAGE, { access: "rw" });
+    mapping.revoke();
+    for (const nth of [1, 2]) {
+      iommu.injection.arm(nth, "map");
+      expect(codeOf(() => mapping.restore?.("phys", memory.slice(0, 1)))).toBe("EINVAL");
+      expect(codeOf(() => mapping.restore?.("phys", [range(BAR, PAGE)]))).toBe("ENOMEM");
+      iommu.injection.disarm();
+      expect([mapping.revoked, copy.revoked]).toEqual([true, true]);
+      expect([reach(one, 0x10_0000n), reach(second, copy.iova)]).not.toContain(hex(BAR));
+      expect(codeOf(() => map(space, { iova: 0x10_0000n }))).toBe("EEXIST");
+    }
+    expect(codeOf(() => mapping.restore?.("fd", 3))).toBe("EOPNOTSUPP");
+    mapping.restore?.("phys", [range(BAR, PAGE)]);
+    expect(reach(one, 0x10_0000n)).toBe(hex(BAR));
+    expect(space.unmap(mapping.iova, PAGE)).toBe(PAGE);
+  });
+});

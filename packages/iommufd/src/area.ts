@@ -1,11 +1,12 @@
-import type {
-  AddressSpace,
-  DmaAccess,
-  InterconnectName,
-  Interconnects,
-  IommuMapping,
-  Iova,
-  Slice,
+import {
+  type AddressSpace,
+  type DmaAccess,
+  DmaBufError,
+  type InterconnectName,
+  type Interconnects,
+  type IommuMapping,
+  type Iova,
+  type Slice,
 } from "@peerbar/core";
 import type { DmaBufPages } from "./dma-buf-pages.js";
 
@@ -27,8 +28,7 @@ export class Area {
   readonly length: bigint;
   /** False once unmapped. */
   live = true;
-  /** Undefined after a {@link restore} that failed halfway: nothing is left in the backend. */
-  #mapping: IommuMapping | undefined;
+  readonly #mapping: IommuMapping;
 
   /** @param mapping - made by `space` for exactly this stretch; the area owns it. */
   constructor(
@@ -56,30 +56,26 @@ export class Area {
   }
 
   get revoked(): boolean {
-    return this.#mapping?.revoked ?? true;
+    return this.#mapping.revoked;
   }
 
   /** Takes the translations out of every domain; the IOVA stays occupied (iommufd R14, R16). */
   revoke(): void {
-    this.#mapping?.revoke();
+    this.#mapping.revoke();
   }
 
-  /** Beyond Linux: maps at the same IOVA again. @throws DmaBufError the backend's errno; nothing is mapped then. */
+  /** Beyond Linux. @throws DmaBufError the backend's errno, EOPNOTSUPP where it has no way back; revoked still, at its IOVA. */
   restore({ name, what }: Opened): void {
-    this.#drop();
-    const request = { slice: this.slice, iova: this.iova, access: this.access };
-    this.#mapping = this.space.map(name, what, request);
+    if (this.#mapping.restore === undefined) {
+      throw new DmaBufError("EOPNOTSUPP", "iommufd.restore", "the backend's revoke is for good");
+    }
+    this.#mapping.restore(name, what);
   }
 
   /** @throws DmaBufError the backend's errno; still mapped then. */
   unmap(): void {
-    this.#drop();
+    this.space.unmap(this.iova, this.length);
     this.live = false;
     this.pages.areas.delete(this);
-  }
-
-  #drop(): void {
-    if (this.#mapping !== undefined) this.space.unmap(this.iova, this.length);
-    this.#mapping = undefined;
   }
 }

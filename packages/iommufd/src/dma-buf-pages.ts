@@ -25,7 +25,7 @@ export interface ImporterContext {
   readonly events: EventSink | undefined;
   /** All objects of one iommufd: the kernel guards them with locks of its own, which nobody waits for long. */
   readonly watch: ObjectWatch | undefined;
-  /** Beyond Linux: called with the reservation held when a revoked buffer is announced again. */
+  /** Beyond Linux: called with the reservation held when a revoked buffer is announced again, or told to be back. */
   readonly restorable: ((pages: DmaBufPages) => void) | undefined;
 }
 
@@ -105,7 +105,7 @@ export class DmaBufPages {
     if (!this.#revoked || this.areas.size === 0) return;
     const areas = [...this.areas];
     try {
-      for (const area of areas) area.restore(this.open(held, area.slice));
+      for (const area of areas) if (area.revoked) area.restore(this.open(held, area.slice));
     } catch (error) {
       for (const area of areas) area.revoke();
       throw error;
@@ -148,6 +148,9 @@ export class DmaBufPages {
       allowPeer2Peer: true,
       invalidateMappings: () => {
         this.#invalidate();
+      },
+      mappingsRestored: () => {
+        if (this.#revoked) this.#context.restorable?.(this);
       },
     };
   }

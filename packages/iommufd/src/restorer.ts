@@ -2,8 +2,9 @@ import type { Scheduler } from "@peerbar/core";
 import type { DmaBufPages } from "./dma-buf-pages.js";
 
 /**
- * Beyond Linux: maps revoked buffers again. The exporter announces an un-revoke before it lifts its own flag, with the reservation held
- * (vfio-pci-dmabuf section 2, step 5 of the move), so the work runs later, under a hold of its own.
+ * Beyond Linux: maps revoked buffers again, later, under a hold of its own. An un-revoke is announced before the flag is lifted
+ * (vfio-pci-dmabuf section 2, step 5 of the move): where both are in one hold that is enough. An exporter that lifts it in a later hold, as
+ * vfio-pci, refuses what is asked between the two, and tells by `DmaBuf.mappingsRestored`.
  */
 export class Restorer {
   readonly #scheduler: Scheduler;
@@ -34,7 +35,7 @@ export class Restorer {
     try {
       pages.restore(held);
     } catch {
-      // Revoked again meanwhile, or no room: it stays revoked, and the next announcement tries again.
+      // Not lifted yet, revoked again meanwhile, or no room: it stays revoked, and the next announcement tries again.
     } finally {
       held.release();
     }

@@ -1,4 +1,4 @@
-import { asyncDispose, type DmaBufEvent, dispose, iova } from "@peerbar/core";
+import { asyncDispose, DmaBufError, type DmaBufEvent, dispose, iova } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
 import { Iommufd, type IommufdOptions } from "../src/index.js";
 import { FakeBackend } from "./fixtures/backend.js";
@@ -266,20 +266,17 @@ describe("remapOnRestore", () => {
     await setup().iommufd.settled();
   });
 
-  it("a restore that finds no room leaves the mapping dead, and unmappable all the same", async () => {
+  it("iommufd R16: a restore that fails leaves the mapping dead, its IOVA occupied, and unmappable all the same", async () => {
     const { backend, iommufd, ioas, exporter, map } = setup({ remapOnRestore: true });
     const mapping = await map(0x1_0000n);
     await exporter.move(true);
     const { space } = backend;
-    const right = space.map.bind(space);
-    space.map = () => {
-      throw new Error("no room");
-    };
+    space.failMap = new DmaBufError("ENOMEM", "fake.map", "no room");
     await exporter.move(false);
     await iommufd.settled();
     expect(mapping.revoked).toBe(true);
-    await exporter.move(true);
-    space.map = right;
+    space.failMap = undefined;
+    await expect(map(0x1_0000n)).rejects.toMatchObject({ code: "EEXIST" });
     expect(await mapping.unmap()).toBe(0x4000n);
     expect([ioas.areaCount, exporter.attachments]).toEqual([0, 0]);
   });

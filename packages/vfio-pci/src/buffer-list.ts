@@ -115,8 +115,12 @@ async function restore(buffer: BarBuffer, options: WaitOptions | undefined): Pro
   if (!buffer.drained) await buffer.drain(options);
   const { dmabuf } = buffer;
   const held = await lockOf(buffer, options);
-  buffer.markRestored();
-  held.release();
+  try {
+    buffer.markRestored();
+    dmabuf.mappingsRestored(held);
+  } finally {
+    held.release();
+  }
   dmabuf.events?.emit({ type: "restore", buffer: dmabuf.label, inode: dmabuf.inode });
 }
 

@@ -110,10 +110,7 @@ export class SimpleAddressSpace implements AddressSpace {
     what: Interconnects[N],
     request: MapRequest,
   ): SimpleArea {
-    if (name !== "phys") {
-      throw new DmaBufError("EOPNOTSUPP", "ioas.map", `accepts [phys], not ${name}`);
-    }
-    return this.#add(part(what as readonly PhysRange[], request.slice), request);
+    return this.#add(part(physOnly(name, what), request.slice), request);
   }
 
   copy(
@@ -126,7 +123,7 @@ export class SimpleAddressSpace implements AddressSpace {
     if (area?.length !== length) {
       throw new DmaBufError("ENOENT", "ioas.copy", `nothing of that length at ${hex(sourceIova)}`);
     }
-    const copied = this.#add(area.pieces, { ...request, slice: { offset: 0n, length } });
+    const copied = this.#add(area.pieces, { ...request, slice: area.slice });
     if (area.revoked) copied.revoke();
     return copied;
   }
@@ -166,7 +163,7 @@ export class SimpleAddressSpace implements AddressSpace {
 
   #add(pieces: readonly PhysRange[], request: MapRequest): SimpleArea {
     const place = this.#place(request);
-    const area = new SimpleArea(place, pieces, request.access, () => this.#domains);
+    const area = new SimpleArea(place, pieces, request, () => this.#domains);
     for (const domain of this.#domains) area.fill(domain.table);
     this.#areas.set(place, area);
     this.#occupied.add(place, area.length);
@@ -248,7 +245,9 @@ class SimpleDomain implements IommuDomain {
 class SimpleArea implements IommuMapping {
   readonly iova: Iova;
   readonly length: bigint;
-  readonly pieces: readonly PhysRange[];
+  pieces: readonly PhysRange[];
+  /** Which part of the memory the pieces are. */
+  readonly slice: Slice;
   readonly #access: DmaAccess;
   readonly #domains: () => readonly SimpleDomain[];
   #revoked = false;
@@ -256,11 +255,12 @@ class SimpleArea implements IommuMapping {
   constructor(
     place: Iova,
     pieces: readonly PhysRange[],
-    access: DmaAccess,
+    { slice, access }: MapRequest,
     domains: () => readonly SimpleDomain[],
   ) {
     this.iova = place;
     this.pieces = pieces;
+    this.slice = slice;
     this.length = pieces.reduce((sum, piece) => sum + piece.length, 0n);
     this.#access = access;
     this.#domains = domains;
@@ -276,6 +276,13 @@ class SimpleArea implements IommuMapping {
     for (const domain of this.#domains()) domain.table.unmap(toPfn(this.iova), toPfn(this.length));
   }
 
+  restore<N extends InterconnectName>(name: N, what: Interconnects[N]): void {
+    if (!this.#revoked) return;
+    this.pieces = part(physOnly(name, what), this.slice);
+    this.#revoked = false;
+    for (const domain of this.#domains()) this.fill(domain.table);
+  }
+
   fill(table: PageTable): void {
     if (this.#revoked) return;
     let at = toPfn(this.iova);
@@ -288,6 +295,14 @@ class SimpleArea implements IommuMapping {
   clear(table: PageTable): void {
     if (!this.#revoked) table.unmap(toPfn(this.iova), toPfn(this.length));
   }
+}
+
+function physOnly<N extends InterconnectName>(
+  name: N,
+  what: Interconnects[N],
+): readonly PhysRange[] {
+  if (name === "phys") return what as readonly PhysRange[];
+  throw new DmaBufError("EOPNOTSUPP", "ioas.map", `accepts [phys], not ${name}`);
 }
 
 /** The ranges of `slice`, in order. */

@@ -17,5 +17,9 @@ export function watchImporter(ops: ImporterOps, sanitizer: Sanitizer): ImporterO
       }
       ops.invalidateMappings?.(attachment, held);
     },
+    mappingsRestored(attachment, held) {
+      sanitizer.note(subjectOf(attachment), "told that memory is back");
+      ops.mappingsRestored?.(attachment, held);
+    },
   };
 }
