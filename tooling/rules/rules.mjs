@@ -1,80 +1,71 @@
 /**
- * Which rules of the specification no test cites. Exits with 1 where a spec that is marked complete in rule-ids.json has such a rule,
- * where a test cites a rule that does not exist in it, or where the list of ids differs from the specification beside this repository.
- *
- * `--write` takes the ids over from ../shared/spec; `--spec NAME` shows one spec alone.
+ * Which rules of docs/rules no test cites. Exits with 1 where there is one that is not excused either, and where a test or a source cites a
+ * rule that does not exist. `--spec NAME` shows one file of rules alone.
  */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { citedRules, compactRules, definedRules, excusedRules, expandRules } from "./citations.mjs";
+import { citationsIn, citedRules, compactRules, definedRules, excusedRules } from "./citations.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, "../..");
-const specFolder = resolve(root, "../shared/spec");
-const listFile = join(here, "rule-ids.json");
-
-/** @type {Record<string, { complete: boolean, rules: string }>} */
-const list = JSON.parse(readFileSync(listFile, "utf8"));
-const specs = Object.keys(list);
+const folder = join(root, "docs/rules");
+/** Ids that each file of rules defines. */
+const rules = new Map(
+  readdirSync(folder)
+    .filter((name) => name.endsWith(".md") && name !== "README.md")
+    .map((name) => [name.slice(0, -3), definedRules(readFileSync(join(folder, name), "utf8"))]),
+);
+const specs = [...rules.keys()];
 const args = process.argv.slice(2);
 const only = args.includes("--spec") ? args[args.indexOf("--spec") + 1] : undefined;
 const problems = [];
 
-compareWithSpec();
 const { cited, excused } = scan();
-for (const spec of specs) if (only === undefined || only === spec) report(spec);
+for (const [spec, ids] of rules) if (only === undefined || only === spec) report(spec, ids);
 for (const problem of problems) console.error(`rules: ${problem}`);
 process.exitCode = problems.length > 0 ? 1 : 0;
 
-function compareWithSpec() {
-  if (!existsSync(specFolder)) {
-    console.log(
-      `rules: no ${relative(root, specFolder)} here: the checked-in ids are taken as they are`,
-    );
-    return;
-  }
-  for (const spec of specs) {
-    const path = join(specFolder, `${spec}.md`);
-    if (!existsSync(path)) continue;
-    const found = compactRules(definedRules(readFileSync(path, "utf8")));
-    if (found === list[spec].rules) continue;
-    if (args.includes("--write")) list[spec].rules = found;
-    else
-      problems.push(`${spec}: the specification has ${found}, rule-ids.json ${list[spec].rules}`);
-  }
-  if (args.includes("--write")) writeFileSync(listFile, `${JSON.stringify(list, null, 2)}\n`);
-}
-
-/** Every citation with the files it is in, and the rules that are excused. */
+/** Every citation of a test with the files it is in, and the rules that are excused. */
 function scan() {
   const cited = new Map();
   const excused = new Set();
-  for (const path of sources()) {
+  for (const path of sources("test")) {
     const text = readFileSync(path, "utf8");
     if (path.endsWith(".md")) {
       for (const { spec, id } of excusedRules(text, specs)) excused.add(`${spec} ${id}`);
       continue;
     }
-    for (const { spec, id } of citedRules(text, specs)) {
-      const key = `${spec} ${id}`;
-      cited.set(key, (cited.get(key) ?? new Set()).add(relative(root, path)));
-    }
+    note(cited, citedRules(text, specs), path);
+  }
+  const told = new Map(cited);
+  for (const path of sources("src"))
+    note(told, citationsIn(readFileSync(path, "utf8"), specs), path);
+  for (const [key, files] of told) {
+    const [spec, id] = key.split(" ");
+    if (rules.get(spec)?.includes(id) === true) continue;
+    problems.push(`${key} does not exist, cited in ${[...files].join(", ")}`);
   }
   return { cited, excused };
 }
 
-/** Tests of every room and the conformance suites. */
-function sources() {
-  const folders = ["packages", "apps"].flatMap((group) =>
-    existsSync(join(root, group))
-      ? readdirSync(join(root, group)).map((room) => join(root, group, room))
-      : [],
+function note(into, citations, path) {
+  for (const { spec, id } of citations) {
+    const key = `${spec} ${id}`;
+    into.set(key, new Set(into.get(key)).add(relative(root, path)));
+  }
+}
+
+/** Files of every room: its tests, or its sources. The conformance suites are both. */
+function sources(part) {
+  const rooms = ["packages", "apps"].flatMap((group) =>
+    readdirSync(join(root, group)).map((room) => join(root, group, room, part)),
   );
-  return [...folders.map((room) => join(room, "test")), join(root, "packages/conformance/src")]
-    .filter((folder) => existsSync(folder))
-    .flatMap((folder) => filesBelow(folder))
-    .filter((path) => /\.[cm]?ts$/.test(path) || path.endsWith("not-applicable.md"));
+  const suites = part === "test" ? [join(root, "packages/conformance/src")] : [];
+  return [...rooms, ...suites]
+    .filter((path) => existsSync(path))
+    .flatMap((path) => filesBelow(path))
+    .filter((path) => /\.[cm]?tsx?$/.test(path) || path.endsWith("not-applicable.md"));
 }
 
 /** Files in a folder and below; installed packages are links that lead back here. */
@@ -86,25 +77,11 @@ function filesBelow(folder) {
   });
 }
 
-function report(spec) {
-  const { complete, rules } = list[spec];
-  const all = expandRules(rules);
+function report(spec, all) {
   const without = all.filter((id) => !cited.has(`${spec} ${id}`) && !excused.has(`${spec} ${id}`));
   const apart = all.filter((id) => excused.has(`${spec} ${id}`));
-  const known = new Set(all);
-  const unknown = [...cited].filter(
-    ([key]) => key.startsWith(`${spec} `) && !known.has(key.slice(spec.length + 1)),
-  );
-  const state = complete ? "complete" : "in progress";
   console.log(
-    `${spec} (${state}): ${all.length} rules, ${all.length - without.length - apart.length} cited by tests, ${apart.length} not applicable, ${without.length} without a test`,
+    `${spec}: ${all.length} rules, ${all.length - without.length - apart.length} cited by tests, ${apart.length} not applicable, ${without.length} without a test`,
   );
-  if (without.length > 0) console.log(`  without a test: ${compactRules(without)}`);
-  for (const [key, files] of unknown) {
-    const message = `${key} does not exist, cited in ${[...files].join(", ")}`;
-    if (complete) problems.push(message);
-    else console.log(`  ${message}`);
-  }
-  if (complete && without.length > 0)
-    problems.push(`${spec} is marked complete and lacks ${compactRules(without)}`);
+  if (without.length > 0) problems.push(`${spec}: no test cites ${compactRules(without)}`);
 }
