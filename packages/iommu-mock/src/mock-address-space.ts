@@ -180,14 +180,15 @@ export class MockAddressSpace implements AddressSpace {
     checkBelowMax(sourceIova, length, "iommu.copy");
     source.watch?.touch(true);
     const parts = covering(source.#areas, sourceIova, length);
-    if (request.access.includes("w") && parts.some(({ area }) => !area.pages.writable)) {
-      throw new DmaBufError("EPERM", "iommu.copy", "the source was mapped read-only", {
-        rule: "iommufd R24",
-      });
-    }
     const count = toPages(length, "iommu.copy");
     const start = parts[0] === undefined ? 0 : BigInt(parts[0].offset * 4096);
     const page = place(this.#room, request.iova, length, count, BigInt(start));
+    if (request.access.includes("w") && parts.some(({ area }) => !area.pages.writable)) {
+      throw new DmaBufError("EPERM", "iommu.copy", "the source was mapped read-only", {
+        hint: 'copy with access "r", or map the memory again',
+        rule: "iommufd R24",
+      });
+    }
     const made: Area[] = [];
     let at = page;
     try {

@@ -55,8 +55,9 @@ export class IommufdAccess implements IommufdObject, Disposable {
     if (iova < 0n || iova + length > ADDRESS_LIMIT) {
       throw new DmaBufError("EOVERFLOW", syscall, `${hex(iova)} + ${hex(length)} leaves 64 bits`);
     }
-    const parts = this.#areas.contiguous(iova, length, syscall, RULE);
-    if (write && parts.some(({ area }) => !area.pages.writable)) {
+    // The kernel goes from area to area: what lies behind the first is not looked at.
+    const [first] = this.#areas.contiguous(iova, 1n, syscall, RULE);
+    if (write && first?.area.pages.writable === false) {
       throw new DmaBufError("EPERM", syscall, "the import is read-only", { rule: RULE });
     }
     throw new DmaBufError("EINVAL", syscall, REFUSED, {

@@ -29,11 +29,9 @@ export function copyAreas(
   checkCopy(request);
   const parts = source.areas.contiguous(sourceIova, length, "iommufd.copy", "iommufd R24");
   const widens = writes(access) && parts.some(({ area }) => !area.pages.writable);
-  // The kernel finds a place before it looks at the permission, so its errors come first (iommufd M16 to M18 before EPERM).
-  const placed = target.copy(source.space, sourceIova, length, {
-    iova: request.iova,
-    access: widens ? "r" : access,
-  });
+  // The kernel finds a place, looks at the permission, then at the domains: EPERM is after iommufd M16 to M18 and before M19 and M20. A
+  // backend that knows who may write has that order.
+  const placed = target.copy(source.space, sourceIova, length, { iova: request.iova, access });
   const [only] = parts;
   if (!widens && parts.length === 1 && only !== undefined) {
     return [new Area(target, only.area.pages, sliceOf(only), access, placed)];

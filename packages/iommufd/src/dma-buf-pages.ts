@@ -42,7 +42,8 @@ export class DmaBufPages {
   readonly #context: ImporterContext;
   readonly #reference: DmaBufReference;
   #attachment: Attachment | undefined;
-  #revoked = false;
+  /** The kernel's marker is a range of length 0, which is also how an import begins: what is told before the query is no revoke (R14). */
+  #revoked = true;
 
   private constructor(context: ImporterContext, reference: DmaBufReference, writable: boolean) {
     this.buffer = reference.buffer;
@@ -136,7 +137,9 @@ export class DmaBufPages {
     const attachment = this.#attached();
     attachment.pin(held);
     try {
-      return insert(this, this.open(held, slice));
+      const opened = this.open(held, slice);
+      this.#revoked = false;
+      return insert(this, opened);
     } catch (error) {
       attachment.unpin(held);
       throw error;

@@ -196,4 +196,39 @@ describe("over the mock IOMMU", () => {
     iommu.injection.disarm();
     await run();
   });
+
+  it("iommufd R24: a copy that widens is EPERM before M19 and M20, and after M16 to M18", async () => {
+    const { iommu, iommufd, ioas, exporter, device } = setup();
+    const target = iommufd.allocIoas();
+    target.attach(device("a"));
+    const readOnly = { slice: { offset: 0x200n, length: 0x1000n }, access: "r" } as const;
+    await ioas.mapDmaBuf(exporter.buffer, { ...readOnly, iova: iova(0x1_0200n) });
+    const widen = (at?: bigint) => () =>
+      target.copy(ioas, iova(0x1_0200n), 0x1000n, {
+        ...(at === undefined ? {} : { iova: iova(at) }),
+        access: "rw",
+      });
+    // M17: the place is no multiple of the alignment. M19: the memory begins inside a page.
+    expect(widen(0x2_0200n)).toThrow(expect.objectContaining({ code: "EINVAL" }));
+    expect(widen(0x2_0000n)).toThrow(expect.objectContaining({ code: "EPERM" }));
+    iommu.injection.arm(1, "map");
+    expect(widen(0x2_0000n)).toThrow(expect.objectContaining({ code: "EPERM" }));
+    expect(target.areaCount).toBe(0);
+  });
+
+  it("iommufd R14: what is told before the memory was asked for is no revoke", async () => {
+    const { iommu, ioas, exporter, device, map } = setup();
+    const { port } = device("a");
+    ioas.attach({ name: "a", pciAddress: "a", dmaMask: port.client.dmaMask, dma: port.dma });
+    await exporter.move(true);
+    const other = await exporter.buffer.reservation.lock();
+    const restoring = exporter.move(false);
+    const mapping = map(0x1000n);
+    other.release();
+    await restoring;
+    const { revoked, iova: at } = await mapping;
+    expect(revoked).toBe(false);
+    expect(port.translate(Number(at) / 4096, 1, true, { pfn: 0 })).toBe(1);
+    expect(iommu.usage.mappedGranules).toBe(1);
+  });
 });

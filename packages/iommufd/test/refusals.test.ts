@@ -228,6 +228,13 @@ describe("refusals", () => {
     expect(both.code).toBe("EPERM");
   });
 
+  it("the first area decides, not a hole behind it", async () => {
+    const { access } = await world();
+    const over = (write: boolean) => () => access.pinPages(iova(0x1_0000n), 64n * PAGE, { write });
+    expect((await refusal(over(false))).code).toBe("EINVAL");
+    expect((await refusal(over(true))).code).toBe("EPERM");
+  });
+
   it("iommufd R10: an exporter that hands over less than the slice needs is EINVAL", async () => {
     const { ioas } = await world();
     const short = new FakeExporter({

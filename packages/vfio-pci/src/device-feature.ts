@@ -18,7 +18,7 @@ const INDEX = 0xffff;
 const HEADER_BYTES = 8;
 const FIXED_BYTES = 16;
 const RANGE_BYTES = 16;
-/** O_CLOEXEC on x86 and arm64: the only bit of `open_flags` that a descriptor table knows. */
+/** O_CLOEXEC on x86 and arm64: the bit of `open_flags` that is the descriptor's, not the file's. */
 const O_CLOEXEC = 0o2000000;
 
 /** How {@link deviceFeature} behaves beside its argument. */
@@ -38,8 +38,8 @@ export interface DeviceFeatureOptions extends WaitOptions {
  * | 8, 12, 16, 20 | u32 region_index, open_flags, flags (0), nr_ranges |
  * | 24 + 16 i | u64 offset, u64 length |
  *
- * `argsz` need not cover the ranges: `nr_ranges` alone says how much is read (vfio-pci-dmabuf R1). Unknown bits of `open_flags` are
- * ignored (R2).
+ * `argsz` need not cover the ranges: `nr_ranges` alone says how much is read (vfio-pci-dmabuf R1). Of `open_flags` the file keeps the
+ * access mode and O_NONBLOCK, the descriptor O_CLOEXEC; other bits are ignored (R2).
  *
  * @param argument - The memory the argument points to, little endian; where it ends, reading faults.
  * @returns A descriptor in `fds` that owns the buffer, or 0 for a probe.
@@ -71,6 +71,7 @@ export async function deviceFeature(
       count,
       ranges: () => readRanges(memory, count),
       name: undefined,
+      flags: openFlags,
       iovaStrategy: undefined,
     },
     options,

@@ -65,6 +65,8 @@ export interface RegionRequest {
   readonly count: number;
   ranges(): readonly Slice[];
   readonly name: string | undefined;
+  /** Open flags of the buffer's file. */
+  readonly flags: number;
   readonly iovaStrategy: IovaStrategy | undefined;
 }
 
@@ -160,6 +162,7 @@ export class VfioPciDevice implements BarExporter {
         count: ranges.length,
         ranges: () => ranges,
         name: request.name,
+        flags: 0,
         iovaStrategy: request.iovaStrategy,
       },
       options,
@@ -357,7 +360,8 @@ export class VfioPciDevice implements BarExporter {
     const name =
       request.name ??
       `${this.device.pciAddress} bar${String(request.bar)} #${String(this.#exported)}`;
-    return DmaBuf.export({ ops: buffer, size: buffer.source.size, name, scheduler, events });
+    const { flags } = request;
+    return DmaBuf.export({ ops: buffer, size: buffer.source.size, name, flags, scheduler, events });
   }
 }
 

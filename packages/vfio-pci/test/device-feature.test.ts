@@ -223,6 +223,8 @@ describe("success", () => {
     const closing = await deviceFeature(device, fds, encode({ openFlags: CLOEXEC }));
     expect([plain, closing]).toEqual([0, 1]);
     expect([fds.isCloseOnExec(plain), fds.isCloseOnExec(closing)]).toEqual([false, true]);
+    // The file keeps O_ACCMODE and O_NONBLOCK (dma-buf R2).
+    expect([fds.peek(plain).flags, fds.peek(closing).flags]).toEqual([0o4003, 0]);
     fds.close(plain);
     fds.close(closing);
     await settle();
