@@ -2,14 +2,16 @@ import type { AbortSignalLike } from "@peerbar/core";
 import { Bounded } from "./bounded.js";
 import { CoverageGuided } from "./coverage.js";
 import { Exhaustive } from "./exhaustive.js";
-import type { Failure } from "./failure.js";
+import { type Failure, type FailureKind, notTwice } from "./failure.js";
 import { HashTable } from "./hash-table.js";
 import { Prefixes } from "./prefixes.js";
 import { RandomOrders } from "./random.js";
 import { failureFrom, failureOf } from "./replay.js";
 import { type Outcome, Runner } from "./runner.js";
 import type { Scenario } from "./scenario.js";
+import { Script } from "./script.js";
 import { repeat, shrink } from "./shrink.js";
+import { Starve } from "./starve.js";
 import type { Shard, Strategy } from "./strategy.js";
 
 /**
@@ -94,6 +96,11 @@ export interface Exploration {
 }
 
 const RUNS = 1_000_000;
+/** A run longer than this may be one that polls: it is asked whether it would ever end, then again at twice the length. */
+const LONG_RUN = 64;
+/** What the host brings about, at a time of its own: it need not show again in the same order. */
+const OF_THE_HOST: readonly FailureKind[] = ["unhandled-rejection", "foreign-wait"];
+const NOT_AGAIN = "it did not show again in the same order";
 /** Random orders that check an exhausted search: so many at least, and one in so many of its own. */
 const AUDIT_RUNS = 64;
 const AUDIT_SHARE = 16;
@@ -142,6 +149,7 @@ class Exploring {
   #pruned = 0;
   #steps = 0;
   #maxPreemptions = 0;
+  #longRun = LONG_RUN;
 
   constructor(runner: Runner, strategy: Strategy, options: ExploreOptions) {
     this.#runner = runner;
@@ -182,13 +190,15 @@ class Exploring {
       const outcome = await this.#runner.run(orders);
       await this.#keepFailure(outcome, UNDECLARED);
       // A shard knows its own classes alone, a full table not even those.
-      if (shard === undefined && !this.#ends.lossy) this.#keepUnseen(outcome);
+      if (shard === undefined && !this.#ends.lossy) await this.#keepUnseen(outcome);
     }
   }
 
-  #keepUnseen(outcome: Outcome): void {
+  async #keepUnseen(outcome: Outcome): Promise<void> {
     const { low, high } = outcome.execution.trace;
     if (this.#failures.length > 0 || this.#ends.get(low, high) >= 0) return;
+    const { trace } = (await this.#runner.run(new Script(outcome.moves, false))).execution;
+    if (trace.low !== low || trace.high !== high) throw notTwice();
     this.#failures.push(failureFrom(outcome, "undeclared", UNSEEN, UNSEEN_HINT));
   }
 
@@ -231,6 +241,17 @@ class Exploring {
       this.#maxPreemptions = Math.max(this.#maxPreemptions, outcome.preemptions);
     }
     await this.#keepFailure(outcome);
+    if (outcome.execution.steps.length > this.#longRun) await this.#starve(outcome);
+  }
+
+  async #starve(outcome: Outcome): Promise<void> {
+    this.#longRun = outcome.execution.steps.length * 2;
+    const { onState } = this.#runner;
+    this.#runner.onState = undefined;
+    const starved = await this.#runner.run(new Starve(outcome));
+    this.#runner.onState = onState;
+    // The search comes to everything else by itself.
+    if (starved.execution.failure?.kind === "livelock") await this.#keepFailure(starved);
   }
 
   /** Also of a run that is another shard's: an inverted lock order shows only once. */
@@ -245,8 +266,20 @@ class Exploring {
     const again = this.#options.shrink === false ? repeat : shrink;
     const smaller = await again(this.#runner.scenario, outcome);
     const kept = (smaller === undefined ? undefined : failureOf(smaller)) ?? failure;
-    const detail = [...(note === "" ? [] : [note]), ...(kept.detail === null ? [] : [kept.detail])];
+    const notes = [note];
+    // By itself it may show as another: a lock order that two runs contradict needs both.
+    if (smaller === undefined && !(await this.#failsAgain(outcome))) {
+      if (!OF_THE_HOST.includes(failure.kind)) throw notTwice(failure.message);
+      notes.push(NOT_AGAIN);
+    }
+    const detail = [...notes, kept.detail ?? ""].filter((line) => line !== "");
     this.#failures.push({ ...kept, detail: detail.length === 0 ? null : detail.join("\n") });
+  }
+
+  async #failsAgain(outcome: Outcome): Promise<boolean> {
+    if (outcome.execution.failure?.kind === "lock-order") return true;
+    const { execution } = await this.#runner.run(new Script(outcome.moves, false));
+    return execution.failure !== undefined;
   }
 
   #progress(): Progress {

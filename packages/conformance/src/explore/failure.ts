@@ -49,8 +49,9 @@ export class ScenarioError extends Error {
 }
 
 /** The same decisions led elsewhere. */
-export function notTwice(): ScenarioError {
+export function notTwice(once?: string): ScenarioError {
+  const seen = once === undefined ? "" : `; "${once}" was found, and not again in the same order`;
   return new ScenarioError(
-    "the scenario does not do the same thing twice: something other than the order of steps decides what it does",
+    `the scenario does not do the same thing twice: something other than the order of steps decides what it does${seen}`,
   );
 }

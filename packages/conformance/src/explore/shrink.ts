@@ -4,8 +4,9 @@ import type { Scenario } from "./scenario.js";
 import type { Move } from "./schedule.js";
 import { Script } from "./script.js";
 
-/** Runs spent on making one failure smaller. */
+/** Runs, and steps of them, spent on making one failure smaller. */
 const ATTEMPTS = 400;
+const STEPS = 400_000;
 
 /**
  * The same failure with fewer decisions: stretches of them are left out, or left to the default order, as long as the failure stays. Undefined where it does not show again by itself: a lock order that two runs contradict needs both.
@@ -46,10 +47,13 @@ async function again(
 
 async function smallest(attempt: Attempt, first: Outcome): Promise<Outcome> {
   let attempts = 1;
+  let steps = 0;
   let best = first;
   const improve = async (moves: readonly (Move | undefined)[]): Promise<boolean> => {
-    if (attempts >= ATTEMPTS) return false;
+    if (attempts >= ATTEMPTS || steps >= STEPS) return false;
     attempts += 1;
+    // One that fails otherwise is about as long.
+    steps += best.execution.steps.length;
     const tried = await attempt(moves);
     if (tried === undefined || !isSmaller(tried, best)) return false;
     best = tried;

@@ -83,9 +83,10 @@ export class RunStage implements Stage {
   shared<T extends object>(name: string, object: T): T {
     const execution = this.#execution;
     return new Proxy(object, {
-      get(target, key, receiver): unknown {
+      // Getters and methods get the object itself: maps, typed arrays and private fields know no proxy.
+      get(target, key): unknown {
         execution.touch(name, false);
-        const value: unknown = Reflect.get(target, key, receiver);
+        const value: unknown = Reflect.get(target, key);
         // Methods of arrays, maps and sets may change what they are called on.
         if (typeof value !== "function") return value;
         return (...given: unknown[]): unknown => {
@@ -93,9 +94,9 @@ export class RunStage implements Stage {
           return Reflect.apply(value, target, given) as unknown;
         };
       },
-      set(target, key, value, receiver): boolean {
+      set(target, key, value): boolean {
         execution.touch(name, true);
-        return Reflect.set(target, key, value, receiver);
+        return Reflect.set(target, key, value);
       },
       has(target, key): boolean {
         execution.touch(name, false);

@@ -121,6 +121,24 @@ describe("what is found", () => {
     expect(failure.detail).toBe("polls at yield nothing");
   });
 
+  it("a livelock of one who polls for what another does, without a search through every number of polls", async () => {
+    const made = of((t) => {
+      const state = t.shared("state", { stop: false });
+      t.actor("polls", async () => {
+        while (!state.stop) await t.scheduler.yield({ kind: "yield", on: "stop" });
+      });
+      t.actor("stops", async () => {
+        await t.pause("before it stops");
+        state.stop = true;
+      });
+    });
+    const found = await explore(made);
+    expect(found.failures.map(({ kind }) => kind)).toEqual(["livelock"]);
+    expect(found.interleavings).toBeLessThan(100);
+    const [failure] = found.failures;
+    expect((await replay(made, failure?.schedule ?? "")).failure?.kind).toBe("livelock");
+  });
+
   it("a lock that its actor took along", async () => {
     const failure = await firstFailure(
       of((t) => {
@@ -398,4 +416,64 @@ describe("strategies and schedules", () => {
     expect(edges).toBeGreaterThan(5);
     expect(["failure", "not-exhausted"]).toContain(verdict);
   });
+});
+
+describe("a scenario that chance decides is told so", () => {
+  /** Another number in every run. */
+  let runs = 0;
+
+  it("where a failure does not show again", async () => {
+    const made = of((t) => {
+      runs += 1;
+      const lucky = runs % 3 === 0;
+      t.actor("looks", () => {
+        if (lucky) throw new Error("unlucky");
+      });
+      t.actor("waits", () => t.pause());
+    });
+    await expect(explore(made)).rejects.toThrow(
+      /does not do the same thing twice.*"looks: Error: unlucky" was found, and not again/,
+    );
+  });
+
+  it("where an order that was run before comes to something new", async () => {
+    let drawn = 0;
+    const made = of((t) => {
+      drawn += 1;
+      t.actor("draws", () => {
+        t.touch(`card ${drawn % 97}`);
+      });
+      t.actor("waits", () => t.pause());
+    });
+    await expect(explore(made)).rejects.toThrow(/does not do the same thing twice/);
+  });
+});
+
+it("shared() takes maps, typed arrays and classes with private fields", async () => {
+  class Counter {
+    #count = 0;
+    get count(): number {
+      return this.#count;
+    }
+    add(): void {
+      this.#count += 1;
+    }
+  }
+  const made = of((t) => {
+    const map = t.shared("map", new Map<string, number>());
+    const bytes = t.shared("bytes", new Uint8Array(2));
+    const counter = t.shared("counter", new Counter());
+    for (const name of ["a", "b"]) {
+      t.actor(name, () => {
+        map.set(name, map.size);
+        bytes[0] = (bytes[0] ?? 0) + 1;
+        counter.add();
+      });
+    }
+    t.check(() => {
+      expect([map.size, bytes.length, bytes[0], counter.count]).toEqual([2, 2, 2, 2]);
+    });
+  });
+  const { verdict, interleavings } = await explore(made);
+  expect([verdict, interleavings]).toEqual(["exhausted", 2]);
 });
