@@ -113,7 +113,7 @@ export class NativeDmaBuf extends DmaBuf {
    * @throws DmaBufError ENOTTY without CONFIG_SYNC_FILE (dma-buf R47); EMFILE.
    */
   override exportSyncFile(access: SyncAccess): NativeSyncFile {
-    return NativeSyncFile.export(this.fd, access);
+    return NativeSyncFile.export(this.fd, access, this.reservation.scheduler);
   }
 
   /**
