@@ -63,20 +63,20 @@ function memoryExporter(name: string, make: (size: bigint) => NativeDmaBuf): Exp
     turn,
     teardown,
     setup: (): ExporterFixture => {
-      const made: NativeDmaBuf[] = [];
+      const made: { readonly buffer: NativeDmaBuf; readonly fd: number }[] = [];
       return ending(
         {
           device: bystander,
           export: (...sizes) => {
             const buffer = make(sizes.reduce((sum, size) => sum + size, 0n));
-            made.push(buffer);
+            made.push({ buffer, fd: buffer.fd });
             return buffer;
           },
           // Released is whose descriptor is closed.
-          live: () => made.filter((buffer) => isOpen(buffer.fd)).length,
+          live: () => made.filter(({ fd }) => isOpen(fd)).length,
         },
         () => {
-          for (const buffer of made) buffer.close();
+          for (const { buffer } of made) buffer.close();
         },
       );
     },

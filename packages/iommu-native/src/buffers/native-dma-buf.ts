@@ -6,6 +6,7 @@ import {
   type DmaDirection,
   dispose,
   type EventSink,
+  PAGE_BYTES,
   type Scheduler,
   SEEK_END,
   type Slice,
@@ -35,8 +36,7 @@ const revocable = new Set(["vfio_pci_core", "iommufd"]);
  * Importers get it by the interconnect `fd`.
  */
 export class NativeDmaBuf extends DmaBuf {
-  /** Owned by the buffer: do not close it. */
-  readonly fd: number;
+  readonly #fd: number;
 
   /** Takes the descriptor over. @throws DmaBufError EINVAL where it is no dma-buf; it is still the caller's then. */
   constructor(options: NativeDmaBufOptions) {
@@ -58,7 +58,13 @@ export class NativeDmaBuf extends DmaBuf {
       unmark?.();
       throw error;
     }
-    this.fd = fd;
+    this.#fd = fd;
+  }
+
+  /** Owned by the buffer: do not close it. @throws DmaBufError EBADF once released: the number may be another file's by then. */
+  get fd(): number {
+    if (!this.released) return this.#fd;
+    throw new DmaBufError("EBADF", "dmabuf", `${this.label} was released`);
   }
 
   /**
@@ -73,10 +79,12 @@ export class NativeDmaBuf extends DmaBuf {
         rule: "dma-buf R5",
       });
     }
-    return new NativeDmaBuf({ ...options, name, fd: adoptFd(fd, `dma-buf of ${name}`) });
+    const buffer = new NativeDmaBuf({ ...options, name, fd });
+    adoptFd(fd, `dma-buf of ${name}`);
+    return buffer;
   }
 
-  /** `DMA_BUF_SET_NAME`: shown in fdinfo and /proc/PID/fd (dma-buf R44). @throws DmaBufError EINVAL for more than 31 bytes. */
+  /** `DMA_BUF_SET_NAME`: shown in fdinfo and /proc/PID/fd (dma-buf R44). @throws DmaBufError EINVAL for more than 31 bytes; EBADF after release. */
   override setName(name: string): void {
     const text = new TextEncoder().encode(name);
     // Room for what the kernel looks at: it must find the end of too long a name, not that of our memory.
@@ -86,19 +94,27 @@ export class NativeDmaBuf extends DmaBuf {
     super.setName(name);
   }
 
-  /** lseek(2) on the descriptor (dma-buf R49). */
+  /** lseek(2) on the descriptor (dma-buf R49). @throws DmaBufError EINVAL for what the kernel refuses; EBADF after release. */
   override seek(offset: bigint, whence: number): bigint {
     return lseek(this.fd, offset, whence);
   }
 
-  /** mmap(2) of the buffer; unmapped with the view (dma-buf R50). */
+  /** mmap(2) of the buffer; unmapped with the view (dma-buf R50). @throws DmaBufError the exporter's errno; as core's `mmap`. */
   override mmap({ offset, length }: Slice): CpuMapping {
     const reference = this.get();
     try {
+      this.assertUnlocked("dmabuf.mmap");
       const mapping = mmap(this.fd, { offset, length: Number(length) });
+      const size = (length + PAGE_BYTES - 1n) & ~(PAGE_BYTES - 1n);
+      const { label: buffer, inode, events } = this;
+      events?.emit({ type: "mmap", buffer, inode, size });
+      let mapped = true;
       const unmap = (): void => {
+        if (!mapped) return;
         mapping.unmap();
         reference.put();
+        mapped = false;
+        events?.emit({ type: "munmap", buffer, inode, size });
       };
       return { bytes: new Uint8Array(mapping.buffer), unmap, [dispose]: unmap };
     } catch (error) {
@@ -110,7 +126,7 @@ export class NativeDmaBuf extends DmaBuf {
   /**
    * `DMA_BUF_IOCTL_EXPORT_SYNC_FILE`: what an access must wait for, as a kernel file that the caller closes (dma-buf R45).
    *
-   * @throws DmaBufError ENOTTY without CONFIG_SYNC_FILE (dma-buf R47); EMFILE.
+   * @throws DmaBufError ENOTTY without CONFIG_SYNC_FILE (dma-buf R47); EMFILE; EBADF after release.
    */
   override exportSyncFile(access: SyncAccess): NativeSyncFile {
     return NativeSyncFile.export(this.fd, access, this.reservation.scheduler);
