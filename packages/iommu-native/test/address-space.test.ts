@@ -1,7 +1,7 @@
 import { DmaBufError, type Iova, iova } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
 import { markKernelRevoked } from "../src/buffers/kernel-revoked.js";
-import { setAttachPoint } from "../src/iommufd/attach-point.js";
+import { type AttachPoint, setAttachPoint } from "../src/iommufd/attach-point.js";
 import type { IommufdCalls } from "../src/iommufd/iommufd-file.js";
 import { NativeAddressSpace } from "../src/iommufd/native-address-space.js";
 
@@ -12,8 +12,9 @@ const slice = { offset: 0n, length: PAGE };
 class FakeIommufd implements IommufdCalls {
   readonly mapped = new Map<bigint, bigint>();
   readonly destroyed: number[] = [];
+  #ioas = 6;
 
-  allocIoas = (): number => 7;
+  allocIoas = (): number => (this.#ioas += 1);
   allocHwpt = (): number => 9;
   allow = (): void => undefined;
   iovaSpace = () => ({ ranges: [], alignment: PAGE });
@@ -117,6 +118,71 @@ describe("a revoke by an exporter of the kernel", () => {
     expect([mapping.revoked, copied.revoked]).toEqual([true, true]);
     expect(kernel.mapped.size).toBe(2);
     unmark();
+  });
+});
+
+describe("a device that is attached while it is attached elsewhere", () => {
+  /** The kernel's answers in order: ids of page tables. */
+  function device(kernel: FakeIommufd, name: string, ...answers: number[]) {
+    const detached: string[] = [];
+    const point: AttachPoint = {
+      file: kernel,
+      id: 1,
+      attach: (pt) => answers.shift() ?? pt,
+      detach: () => void detached.push(name),
+    };
+    const one = { name, pciAddress: undefined, dmaMask: 0n };
+    setAttachPoint(one, () => point);
+    return { one, point, detached };
+  }
+  const listed = (...spaces: NativeAddressSpace[]) =>
+    spaces.map(({ domains }) => domains.map(({ id, devices }) => [id, ...devices].join(" ")));
+
+  it("moves inside an address space: an automatic page table ends with it, one of its own stays (iommufd R26)", () => {
+    const { kernel, space: one } = space();
+    const nic = device(kernel, "nic", 8, 9, 8);
+    expect(one.attach(nic.one).id).toBe(8);
+    const own = one.allocDomain(nic.one);
+    one.attach(nic.one, own);
+    expect(listed(one)).toEqual([["9 nic"]]);
+    // The id is given out again.
+    one.attach(nic.one);
+    expect(listed(one)).toEqual([["9", "8 nic"]]);
+    one.detach(nic.one);
+    expect([listed(one), nic.detached]).toEqual([[["9"]], ["nic"]]);
+    expect(() => {
+      one.detach(nic.one);
+    }).toThrow(expect.objectContaining({ code: "EINVAL" }));
+  });
+
+  it("moves between address spaces: the old one neither lists nor detaches it", () => {
+    const { kernel, space: one } = space();
+    const two = new NativeAddressSpace(kernel, () => undefined);
+    const nic = device(kernel, "nic", 8, 10);
+    const other = device(kernel, "other", 8);
+    one.attach(nic.one);
+    two.attach(nic.one);
+    expect(listed(one, two)).toEqual([[], ["10 nic"]]);
+    expect(() => {
+      one.detach(nic.one);
+    }).toThrow(expect.objectContaining({ code: "EINVAL" }));
+    expect(one.attach(other.one).devices).toEqual(["other"]);
+    one[Symbol.dispose]();
+    expect([nic.detached, other.detached]).toEqual([[], ["other"]]);
+    two.detach(nic.one);
+    expect(nic.detached).toEqual(["nic"]);
+  });
+
+  it("one whose file was closed is detached already, and its page table's id may be another's", () => {
+    const { kernel, space: one } = space();
+    const gone = device(kernel, "gone", 8);
+    const next = device(kernel, "next", 8);
+    one.attach(gone.one);
+    gone.point.place = undefined;
+    expect(listed(one)).toEqual([[]]);
+    expect(one.attach(next.one).devices).toEqual(["next"]);
+    one.detach(gone.one);
+    expect([gone.detached, listed(one)]).toEqual([[], [["8 next"]]]);
   });
 });
 

@@ -181,6 +181,7 @@ export class NativeHost implements AsyncDisposable {
   #left(address: string): void {
     const opened = this.#opened.get(address);
     this.#opened.delete(address);
+    if (opened?.point !== undefined) opened.point.place = undefined;
     if (opened?.taken === true) giveBack(this.#files, this.#journal, address);
   }
 

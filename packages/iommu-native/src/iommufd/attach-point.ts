@@ -1,6 +1,12 @@
 import { DmaBufError, type DmaDevice } from "@peerbar/core";
 import type { IommufdCalls } from "./iommufd-file.js";
 
+/** Where a device can be attached. */
+export interface AttachPlace {
+  /** The device was attached elsewhere: the kernel has replaced this page table by another. */
+  forget(device: DmaDevice): void;
+}
+
 /** How a device of the kernel joins the page tables of an iommufd. */
 export interface AttachPoint {
   /** The iommufd that the device is bound to: its address spaces alone can have it. */
@@ -10,6 +16,11 @@ export interface AttachPoint {
   /** @param pt - id of an address space or page table. @returns id of the page table in use. */
   attach(pt: number): number;
   detach(): void;
+  /**
+   * The page table that the device is attached to: the address space that attaches it next takes it out there. Whoever closes the device's
+   * file sets it to undefined, for the kernel has detached it.
+   */
+  place?: AttachPlace | undefined;
 }
 
 const points = new WeakMap<DmaDevice, () => AttachPoint>();

@@ -16,29 +16,13 @@ import {
 } from "@peerbar/core";
 import { isKernelRevoked } from "../buffers/kernel-revoked.js";
 import { explained } from "../explain.js";
-import { type AttachPoint, attachPointOf } from "./attach-point.js";
+import { attachPointOf } from "./attach-point.js";
 import { domainCauses } from "./causes.js";
 import type { IommufdCalls } from "./iommufd-file.js";
+import { NativeDomain } from "./native-domain.js";
 import { Tombstones } from "./tombstones.js";
 
 const EVERYTHING = (1n << 64n) - 1n;
-
-/** A page table of the kernel, and who is attached to it. */
-class NativeDomain implements IommuDomain {
-  readonly id: number;
-  /** Ends with its last device; the kernel made it at an attach (iommufd R26). */
-  readonly automatic: boolean;
-  readonly attached = new Map<DmaDevice, AttachPoint>();
-
-  constructor(id: number, automatic: boolean) {
-    this.id = id;
-    this.automatic = automatic;
-  }
-
-  get devices(): readonly string[] {
-    return [...this.attached.keys()].map(({ name }) => name);
-  }
-}
 
 /** An IOAS of the running kernel. Every answer is the kernel's; what is kept here is who is attached, and what is mapped. */
 export class NativeAddressSpace implements AddressSpace {
@@ -46,6 +30,8 @@ export class NativeAddressSpace implements AddressSpace {
   readonly #file: IommufdCalls;
   readonly #onDispose: (space: NativeAddressSpace) => void;
   readonly #domains = new Map<number, NativeDomain>();
+  /** Devices whose file was closed before they were detached from a page table that is gone with them. */
+  readonly #closed = new WeakSet<DmaDevice>();
   readonly #live = new Map<bigint, NativeMapping>();
   readonly #dead = new Tombstones();
   #open = true;
@@ -66,6 +52,7 @@ export class NativeAddressSpace implements AddressSpace {
   }
 
   get domains(): readonly IommuDomain[] {
+    this.#sweep();
     return [...this.#domains.values()];
   }
 
@@ -76,11 +63,13 @@ export class NativeAddressSpace implements AddressSpace {
   allocDomain(device: DmaDevice): IommuDomain {
     this.#assertOpen("IOMMU_HWPT_ALLOC");
     const point = attachPointOf(device, this.#file, "IOMMU_HWPT_ALLOC");
+    this.#sweep();
     return this.#enter(this.#file.allocHwpt(point.id, this.id), false);
   }
 
   freeDomain(domain: IommuDomain): void {
     this.#assertOpen("IOMMU_DESTROY");
+    this.#sweep();
     if (this.#domains.get(domain.id) !== domain) {
       throw new DmaBufError("ENOENT", "IOMMU_DESTROY", `no page table ${String(domain.id)} here`, {
         rule: "iommufd R2",
@@ -90,9 +79,11 @@ export class NativeAddressSpace implements AddressSpace {
     this.#domains.delete(domain.id);
   }
 
+  /** A device that is attached elsewhere moves here (`iommufd_device_replace`); what translated for it alone is gone then. */
   attach(device: DmaDevice, domain?: IommuDomain): IommuDomain {
     this.#assertOpen("VFIO_DEVICE_ATTACH_IOMMUFD_PT");
     const point = attachPointOf(device, this.#file, "VFIO_DEVICE_ATTACH_IOMMUFD_PT");
+    this.#sweep();
     if (domain !== undefined && this.#domains.get(domain.id) !== domain) {
       throw new DmaBufError(
         "EINVAL",
@@ -103,24 +94,18 @@ export class NativeAddressSpace implements AddressSpace {
     }
     const used = explained(() => point.attach(domain?.id ?? this.id), domainCauses);
     const joined = this.#domains.get(used) ?? this.#enter(used, true);
-    joined.attached.set(device, point);
+    joined.enter(device, point);
+    this.#closed.delete(device);
+    this.#sweep();
     return joined;
   }
 
   detach(device: DmaDevice): void {
     this.#assertOpen("VFIO_DEVICE_DETACH_IOMMUFD_PT");
-    this.#detach(device);
-  }
-
-  #detach(device: DmaDevice): void {
-    for (const domain of this.#domains.values()) {
-      const point = domain.attached.get(device);
-      if (point === undefined) continue;
-      point.detach();
-      domain.attached.delete(device);
-      if (domain.automatic && domain.attached.size === 0) this.#domains.delete(domain.id);
-      return;
-    }
+    let left = this.#closed.delete(device);
+    for (const domain of this.#domains.values()) left = domain.leave(device) || left;
+    this.#sweep();
+    if (left) return;
     throw new DmaBufError(
       "EINVAL",
       "VFIO_DEVICE_DETACH_IOMMUFD_PT",
@@ -189,7 +174,7 @@ export class NativeAddressSpace implements AddressSpace {
     if (!this.#open) return;
     this.#open = false;
     for (const domain of [...this.#domains.values()]) {
-      for (const device of [...domain.attached.keys()]) this.#detach(device);
+      domain.leaveAll();
       if (!domain.automatic) this.#file.destroy(domain.id);
     }
     this.#domains.clear();
@@ -215,6 +200,15 @@ export class NativeAddressSpace implements AddressSpace {
     const domain = new NativeDomain(id, automatic);
     this.#domains.set(id, domain);
     return domain;
+  }
+
+  /** Takes out what the kernel has destroyed behind our back: the next object may have its id. */
+  #sweep(): void {
+    for (const domain of [...this.#domains.values()]) {
+      if (!domain.dead) continue;
+      for (const device of domain.closed) this.#closed.add(device);
+      this.#domains.delete(domain.id);
+    }
   }
 
   #keep(iova: Iova, length: bigint, kernelRevoked: boolean): NativeMapping {

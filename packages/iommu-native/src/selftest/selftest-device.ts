@@ -19,6 +19,7 @@ export class SelftestDevice implements DmaDevice, Disposable {
   readonly #parking: number;
   readonly #standIn: number;
   readonly #parkedIn: number;
+  readonly #point: AttachPoint;
   #hwpt: number;
   #open = true;
 
@@ -44,6 +45,7 @@ export class SelftestDevice implements DmaDevice, Disposable {
           if (this.#open) this.#replace(this.#parking);
         },
       };
+      this.#point = point;
       setAttachPoint(this, () => point);
     } catch (error) {
       file.destroy(this.#parking);
@@ -81,6 +83,7 @@ export class SelftestDevice implements DmaDevice, Disposable {
     if (!this.#open) return;
     this.#open = false;
     this.#iommu.file.destroy(this.#standIn);
+    this.#point.place = undefined;
     this.#iommu.file.destroy(this.#parking);
   }
 
