@@ -243,6 +243,68 @@ describe("after a crash", () => {
     expect(kernel.driverOf(GPU)).toBe("nvme");
   });
 
+  it("what could not be put back is put back before the device is taken again", () => {
+    const { kernel, journal } = machine();
+    take(kernel, journal, GPU);
+    kernel.refusals.push({ path: "/nvme/bind", code: "EBUSY" });
+    const next = nextRun(kernel);
+    expect(recover(kernel, next)).toMatchObject([{ outcome: "failed" }]);
+    kernel.runs(process.pid, "5555");
+    kernel.refusals.length = 0;
+    expect(take(kernel, next, GPU)).toBe(true);
+    expect(next.entry(GPU)).toMatchObject({ driver: "nvme", override: null });
+    giveBack(kernel, next, GPU);
+    expect([kernel.driverOf(GPU), kernel.overrideOf(GPU)]).toEqual(["nvme", "(null)"]);
+  });
+
+  it("while it still cannot be put back it is not taken, and the entry stays (EBUSY)", () => {
+    const { kernel, journal } = machine();
+    take(kernel, journal, GPU);
+    kernel.refusals.push({ path: "/nvme/bind", code: "EIO" });
+    const next = nextRun(kernel);
+    recover(kernel, next);
+    expect(() => take(kernel, next, GPU)).toThrow(
+      expect.objectContaining({
+        code: "EBUSY",
+        hint: `bind it to nvme by hand, then remove ${join(kernel.state, `${GPU}.json`)}`,
+      }),
+    );
+    expect(next.entry(GPU)).toMatchObject({ driver: "nvme", override: null });
+  });
+
+  it("nor is what this process itself could not give back forgotten", () => {
+    const { kernel, journal } = machine();
+    take(kernel, journal, GPU);
+    kernel.refusals.push({ path: "/nvme/bind", code: "EIO" });
+    expect(() => {
+      giveBack(kernel, journal, GPU);
+    }).toThrow(expect.objectContaining({ code: "EIO" }));
+    kernel.refusals.length = 0;
+    expect(take(kernel, journal, GPU)).toBe(true);
+    giveBack(kernel, journal, GPU);
+    expect(kernel.driverOf(GPU)).toBe("nvme");
+  });
+
+  it("what this process has open is not bound to another driver under it (EBUSY)", () => {
+    const { kernel, journal } = machine();
+    take(kernel, journal, GPU);
+    expect(take(kernel, journal, GPU)).toBe(false);
+    kernel.addDriver("mlx5_vfio_pci");
+    expect(() => take(kernel, journal, GPU, { driver: "mlx5_vfio_pci" })).toThrow(
+      expect.objectContaining({ code: "EBUSY" }),
+    );
+    expect(kernel.driverOf(GPU)).toBe("vfio-pci");
+  });
+
+  it("an entry of an earlier boot is no witness: the device is taken as it is now", () => {
+    const { kernel, journal } = machine();
+    mkdirSync(kernel.state, { recursive: true });
+    const text = entryWith({ bootId: "earlier", driver: "gone" });
+    writeFileSync(join(kernel.state, `${GPU}.json`), text);
+    expect(take(kernel, journal, GPU)).toBe(true);
+    expect(journal.entry(GPU)).toMatchObject({ driver: "nvme" });
+  });
+
   it.each([
     ["half a file", '{"schemaVersion":1,"addr'],
     ["another schema", '{"schemaVersion":2}'],

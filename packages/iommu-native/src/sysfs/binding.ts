@@ -31,7 +31,8 @@ export function take(
 ): boolean {
   const driver = options.driver ?? "vfio-pci";
   const fn = new PciSysfs(files, address);
-  assertTakable(files, fn, driver, journal);
+  assertTakable(files, fn, driver);
+  settleEarlier(files, fn, driver, journal);
   if (fn.driver === driver) return false;
   assertUnused(files, fn, options);
   journal.record({ address: fn.address, driver: fn.driver ?? null, override: fn.override ?? null });
@@ -141,7 +142,7 @@ function undo(files: KernelFiles, journal: Journal, address: string, error: unkn
   throw error;
 }
 
-function assertTakable(files: KernelFiles, fn: PciSysfs, driver: string, journal: Journal): void {
+function assertTakable(files: KernelFiles, fn: PciSysfs, driver: string): void {
   if (fn.isBridge) {
     throw new DmaBufError("EINVAL", "vfio.bind", `${fn.address} is a bridge`, {
       hint: "vfio-pci drives endpoints: name the function behind it",
@@ -152,11 +153,48 @@ function assertTakable(files: KernelFiles, fn: PciSysfs, driver: string, journal
       hint: `modprobe ${driver} (CONFIG_VFIO_PCI)`,
     });
   }
+}
+
+/**
+ * An entry of this boot that is still there is the only witness of what the device was: it is acted on before another takes its place.
+ *
+ * @throws DmaBufError EBUSY where its process runs, or the device cannot be put back.
+ */
+function settleEarlier(files: KernelFiles, fn: PciSysfs, driver: string, journal: Journal): void {
   const entry = journal.entry(fn.address);
-  if (entry !== undefined && entry.pid !== process.pid && journal.isOwned(entry)) {
-    throw new DmaBufError("EBUSY", "vfio.bind", `process ${String(entry.pid)} has ${fn.address}`, {
-      hint: "end that process first: it puts the device back",
-    });
+  if (entry === undefined || entry.bootId !== journal.bootId) return;
+  if (journal.isOwned(entry)) {
+    // What this process failed to give back is with its own driver or none; all else it has open.
+    const left = fn.driver === undefined || fn.driver === entry.driver;
+    const own = entry.pid === process.pid;
+    if (own && fn.driver === driver && !left) return;
+    if (!own || !left) {
+      throw new DmaBufError(
+        "EBUSY",
+        "vfio.bind",
+        `process ${String(entry.pid)} has ${fn.address}`,
+        {
+          hint: own
+            ? "close the device first: that puts it back"
+            : "end that process first: it puts the device back",
+        },
+      );
+    }
+  }
+  try {
+    giveBack(files, journal, fn.address);
+  } catch (cause) {
+    if (!isDmaBufError(cause)) throw cause;
+    const before = entry.driver ?? "no driver";
+    throw new DmaBufError(
+      "EBUSY",
+      "vfio.bind",
+      `an earlier run took ${fn.address} from ${before}, and it cannot be put back: ${cause.message}`,
+      {
+        hint: `bind it to ${before} by hand, then remove ${journal.pathOf(fn.address)}`,
+        cause,
+      },
+    );
   }
 }
 

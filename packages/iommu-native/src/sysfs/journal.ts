@@ -64,7 +64,7 @@ export class Journal {
       pid: process.pid,
       startTime: this.startTimeOf(process.pid) ?? "unknown",
     };
-    const path = this.#pathOf(state.address);
+    const path = this.pathOf(state.address);
     try {
       mkdirSync(this.directory, { recursive: true, mode: 0o700 });
       const temporary = `${path}.${String(process.pid)}.new`;
@@ -83,7 +83,7 @@ export class Journal {
 
   /** The device is as it was. */
   forget(address: string): void {
-    rmSync(this.#pathOf(address), { force: true });
+    rmSync(this.pathOf(address), { force: true });
   }
 
   /** The entry of one device; undefined where there is none that can be read. */
@@ -128,7 +128,8 @@ export class Journal {
     }
   }
 
-  #pathOf(address: string): string {
+  /** The file of one device, there or not. */
+  pathOf(address: string): string {
     return join(this.directory, `${address}.json`);
   }
 }
