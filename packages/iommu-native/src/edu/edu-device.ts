@@ -42,7 +42,6 @@ export class EduDevice implements DmaEngine, Disposable {
   readonly #space: AddressSpace;
   readonly #staging: Iova;
   readonly #options: EduOptions;
-  readonly #memory: number;
   readonly #page: Mapping;
   readonly #view: Uint8Array;
   #busy: Promise<unknown> = Promise.resolve();
@@ -70,17 +69,8 @@ export class EduDevice implements DmaEngine, Disposable {
       );
     }
     device.setMaster(true);
-    this.#memory = memfdCreate("peerbar-edu", BUFFER_BYTES);
-    this.#page = mmap(this.#memory, { length: BUFFER_BYTES });
+    this.#page = stagingPage(space, this.#staging);
     this.#view = new Uint8Array(this.#page.buffer);
-    try {
-      const slice = { offset: 0n, length: BigInt(BUFFER_BYTES) };
-      space.map("fd", this.#memory, { slice, iova: this.#staging, access: "rw" });
-    } catch (error) {
-      this.#page.unmap();
-      close(this.#memory);
-      throw error;
-    }
   }
 
   /** Makes it the engine of its function, as on the simulated machine. */
@@ -123,9 +113,11 @@ export class EduDevice implements DmaEngine, Disposable {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    this.#space.unmap(this.#staging, BigInt(BUFFER_BYTES));
-    this.#page.unmap();
-    close(this.#memory);
+    try {
+      this.#space.unmap(this.#staging, BigInt(BUFFER_BYTES));
+    } finally {
+      this.#page.unmap();
+    }
   }
 
   [dispose](): void {
@@ -194,6 +186,24 @@ export class EduDevice implements DmaEngine, Disposable {
     const bytes = new Uint8Array(8);
     new DataView(bytes.buffer).setBigUint64(0, value, true);
     this.#device.writeBar(0, BigInt(register), bytes);
+  }
+}
+
+/** A page of ordinary memory, mapped here and at `at` for the device: both mappings keep it, so its descriptor goes at once. */
+function stagingPage(space: AddressSpace, at: Iova): Mapping {
+  const memory = memfdCreate("peerbar-edu", BUFFER_BYTES);
+  try {
+    const page = mmap(memory, { length: BUFFER_BYTES });
+    try {
+      const slice = { offset: 0n, length: BigInt(BUFFER_BYTES) };
+      space.map("fd", memory, { slice, iova: at, access: "rw" });
+      return page;
+    } catch (error) {
+      page.unmap();
+      throw error;
+    }
+  } finally {
+    close(memory);
   }
 }
 

@@ -28,10 +28,20 @@ export class NativeIommu implements IommuBackend, Disposable {
     return this.#spaces.size;
   }
 
-  /** Ends every address space, then the file. Twice is harmless. */
+  /** Ends every address space, then the file, whatever fails on the way; the first failure is thrown at the end. Twice is harmless. */
   close(): void {
-    for (const space of [...this.#spaces]) space[Symbol.dispose]();
+    const failures: unknown[] = [];
+    for (const space of [...this.#spaces]) {
+      try {
+        space[Symbol.dispose]();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    // The kernel ends with the file what could not be ended by itself.
+    this.#spaces.clear();
     this.file.close();
+    if (failures.length > 0) throw failures[0];
   }
 
   [Symbol.dispose](): void {

@@ -135,16 +135,12 @@ export class VerbsPd implements Disposable {
         () => this.#register(buffer, request),
         () => regCauses(this.#name, slice, buffer),
       );
-      const fields = this.#library.peek(address, MR.length);
-      const mr = new VerbsMr(
-        { lkey: fields.getUint32(MR.lkey, true), rkey: fields.getUint32(MR.rkey, true), access },
-        () => {
-          this.#regions.delete(mr);
-          const result = this.#library.deregMr(address);
-          reference.put();
-          if (result !== 0) throw verbsFailure("ibv_dereg_mr", this.#name, result).error;
-        },
-      );
+      const mr = new VerbsMr({ ...this.#keysOf(address), access }, () => {
+        this.#regions.delete(mr);
+        const result = this.#library.deregMr(address);
+        reference.put();
+        if (result !== 0) throw verbsFailure("ibv_dereg_mr", this.#name, result).error;
+      });
       this.#regions.add(mr);
       return mr;
     } catch (error) {
@@ -172,6 +168,17 @@ export class VerbsPd implements Disposable {
     const mr = this.#library.regDmaBufMr(this.#address, offset, length, at, buffer.fd, access);
     if (mr === 0n) throw verbsFailure("ibv_reg_dmabuf_mr", this.#name).error;
     return mr;
+  }
+
+  /** The keys of a region just made, which ends where they cannot be read: nobody else knows of it. */
+  #keysOf(mr: Address): { readonly lkey: number; readonly rkey: number } {
+    try {
+      const fields = this.#library.peek(mr, MR.length);
+      return { lkey: fields.getUint32(MR.lkey, true), rkey: fields.getUint32(MR.rkey, true) };
+    } catch (error) {
+      this.#library.deregMr(mr);
+      throw error;
+    }
   }
 }
 

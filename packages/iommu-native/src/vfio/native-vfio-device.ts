@@ -11,9 +11,10 @@ import {
   type Slice,
   type WaitOptions,
 } from "@peerbar/core";
-import { close, ioctlAsync, ioctlStruct, type Mapping, mmap, vfio } from "@peerbar/linux";
+import { close, ioctlAsync, ioctlStruct, type Mapping, vfio } from "@peerbar/linux";
 import { NativeDmaBuf } from "../buffers/native-dma-buf.js";
 import { type Causes, explainedAsync } from "../explain.js";
+import { BarWindows } from "./bar-windows.js";
 import { type ConfigAccess, ConfigSpace } from "./config-space.js";
 import { exportBar, probeDmaBufFeature } from "./dma-buf-feature.js";
 import { assertInside, readRegion, regionInfo, type VfioRegion, writeRegion } from "./regions.js";
@@ -41,7 +42,7 @@ export class NativeVfioDevice implements BarExporter {
   readonly #parts: VfioDeviceParts;
   readonly #gate: RevokeGate;
   readonly #regions = new Map<number, VfioRegion>();
-  readonly #mappings = new Set<Mapping>();
+  readonly #windows = new BarWindows();
   #open = true;
 
   /** @internal Made by `NativeHost.open`. */
@@ -121,9 +122,8 @@ export class NativeVfioDevice implements BarExporter {
     const region = this.region(bar);
     const { offset, length } = slice ?? { offset: 0n, length: region.size };
     assertInside(region, offset, Number(length), "mmap");
-    const mapping = mmap(this.fd, { offset: region.offset + offset, length: Number(length) });
-    this.#mappings.add(mapping);
-    return mapping;
+    const at = region.offset + offset;
+    return this.#windows.open(this.fd, { offset: at, length: Number(length) });
   }
 
   /** Config space as vfio shows it, little-endian. */
@@ -149,7 +149,7 @@ export class NativeVfioDevice implements BarExporter {
       return;
     }
     await this.#gate.revokeAround(() => {
-      this.#unmapBars();
+      this.#windows.unmapAll();
       write();
     }, options);
   }
@@ -220,7 +220,7 @@ export class NativeVfioDevice implements BarExporter {
     if (!this.#open) return;
     this.#open = false;
     // A mapping holds the file as an open descriptor does.
-    this.#unmapBars();
+    this.#windows.unmapAll();
     this.#parts.close();
   }
 
@@ -267,11 +267,6 @@ export class NativeVfioDevice implements BarExporter {
     if (operation === "attach" && !attachment.revocable) {
       refuse("EOPNOTSUPP", "the importer cannot be told to let go", rule);
     }
-  }
-
-  #unmapBars(): void {
-    for (const mapping of this.#mappings) mapping.unmap();
-    this.#mappings.clear();
   }
 
   #assertOpen(syscall: string): void {
