@@ -1,4 +1,4 @@
-import { DmaBufError, type ErrnoName } from "@peerbar/core";
+import { DmaBufError } from "@peerbar/core";
 import { errnoName, library } from "@peerbar/linux";
 
 /** An address in this process: what C calls a pointer. 0n is NULL. */
@@ -90,13 +90,17 @@ export function load(name: string): VerbsLibrary {
 
 type Call = (...args: unknown[]) => unknown;
 
-/** errno of the call that just failed, as the verb's error. Verbs return it too; `returned` is that value where it is one. */
-export function verbsFailure(
+/**
+ * errno of the call that just failed, as the verb's error.
+ *
+ * @param options - `returned`: the errno, where the verb returned it.
+ */
+export function verbsError(
   verb: string,
   what: string,
-  returned = 0,
-): { readonly code: ErrnoName; readonly error: DmaBufError } {
+  options: { readonly returned?: number; readonly hint?: string } = {},
+): DmaBufError {
+  const { returned = 0, hint } = options;
   const number = returned > 0 ? returned : library(verb).errno();
-  const code = errnoName(number) ?? "EIO";
-  return { code, error: new DmaBufError(code, verb, what) };
+  return new DmaBufError(errnoName(number) ?? "EIO", verb, what, { hint });
 }

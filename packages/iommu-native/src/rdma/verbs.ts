@@ -1,7 +1,7 @@
 import { DmaBufError, dispose, hex, type Slice } from "@peerbar/core";
 import type { NativeDmaBuf } from "../buffers/native-dma-buf.js";
 import { type Causes, explained } from "../explain.js";
-import { type Address, type VerbsLibrary, verbsFailure, verbsLibrary } from "./verbs-library.js";
+import { type Address, type VerbsLibrary, verbsError, verbsLibrary } from "./verbs-library.js";
 
 /** `enum ibv_access_flags` (infiniband/verbs.h): what the device and its peers may do with a region. */
 export const VerbsAccess = {
@@ -58,7 +58,7 @@ export class VerbsDevice implements Disposable {
         );
       }
       const context = library.openDevice(device);
-      if (context === 0n) throw verbsFailure("ibv_open_device", name).error;
+      if (context === 0n) throw verbsError("ibv_open_device", name);
       return new VerbsDevice(library, name, context);
     });
   }
@@ -67,7 +67,7 @@ export class VerbsDevice implements Disposable {
   allocPd(): VerbsPd {
     if (!this.#open) throw new DmaBufError("EBADF", "ibv_alloc_pd", `${this.name} is closed`);
     const address = this.#library.allocPd(this.#context);
-    if (address === 0n) throw verbsFailure("ibv_alloc_pd", this.name).error;
+    if (address === 0n) throw verbsError("ibv_alloc_pd", this.name);
     const pd = new VerbsPd(this.#library, this.name, address, (ended) => {
       this.#pds.delete(ended);
     });
@@ -139,7 +139,7 @@ export class VerbsPd implements Disposable {
         this.#regions.delete(mr);
         const result = this.#library.deregMr(address);
         reference.put();
-        if (result !== 0) throw verbsFailure("ibv_dereg_mr", this.#name, result).error;
+        if (result !== 0) throw verbsError("ibv_dereg_mr", this.#name, { returned: result });
       });
       this.#regions.add(mr);
       return mr;
@@ -166,7 +166,7 @@ export class VerbsPd implements Disposable {
     const { offset, length } = slice;
     const at = iova ?? offset;
     const mr = this.#library.regDmaBufMr(this.#address, offset, length, at, buffer.fd, access);
-    if (mr === 0n) throw verbsFailure("ibv_reg_dmabuf_mr", this.#name).error;
+    if (mr === 0n) throw verbsError("ibv_reg_dmabuf_mr", this.#name);
     return mr;
   }
 
@@ -216,8 +216,7 @@ export class VerbsMr implements Disposable {
 function withList<T>(library: VerbsLibrary, use: (devices: readonly Address[]) => T): T {
   const list = library.getDeviceList();
   if (list === 0n) {
-    const { code, error } = verbsFailure("ibv_get_device_list", "the kernel's RDMA devices");
-    throw new DmaBufError(code, error.syscall, error.reason, {
+    throw verbsError("ibv_get_device_list", "the kernel's RDMA devices", {
       hint: "modprobe ib_uverbs: the kernel's user verbs are not loaded",
     });
   }
