@@ -6,7 +6,7 @@ import {
   isDmaBufError,
   type Scheduler,
 } from "@peerbar/core";
-import { close, ioctlStruct, vfio } from "@peerbar/linux";
+import { ioctlStruct, vfio } from "@peerbar/linux";
 import type { PciTopology } from "@peerbar/p2pdma";
 import { liveTopology } from "@peerbar/p2pdma/node";
 import { beforeExit } from "../exit-guard.js";
@@ -17,8 +17,9 @@ import { Journal } from "../sysfs/journal.js";
 import { RootedFiles } from "../sysfs/kernel-files.js";
 import { PciSysfs } from "../sysfs/pci-sysfs.js";
 import { NativeVfioDevice } from "../vfio/native-vfio-device.js";
-import { type OpenedCdev, openCdev } from "../vfio/open-cdev.js";
+import { openCdev } from "../vfio/open-cdev.js";
 import { openFromGroup } from "../vfio/open-group.js";
+import type { OpenedVfioFile } from "../vfio/opened-file.js";
 import { NativeFunction } from "./native-function.js";
 import { NoIommufd } from "./no-iommufd.js";
 
@@ -150,29 +151,24 @@ export class NativeHost implements AsyncDisposable {
   #enter(sysfs: PciSysfs, taken: boolean): NativeVfioDevice {
     const { scheduler, events } = this.#options;
     const native = this.#native;
-    const cdev = native === undefined ? undefined : openCdev(sysfs, native.file.fd);
-    const group = cdev === undefined ? openFromGroup(sysfs) : undefined;
-    const closeFile = (): void => {
-      if (cdev === undefined) group?.close();
-      else close(cdev.fd);
-    };
+    const file = native === undefined ? openFromGroup(sysfs) : openCdev(sysfs, native.file.fd);
     try {
       const device = new NativeVfioDevice({
         pciAddress: sysfs.address,
-        fd: cdev?.fd ?? group?.fd ?? -1,
+        fd: file.fd,
         isVirtual: sysfs.isVirtual,
         scheduler,
         events,
         close: () => {
-          closeFile();
+          file.close();
           this.#left(sysfs.address);
         },
       });
-      const point = cdev && native && attachPoint(native, cdev, () => device.isOpen);
+      const point = native && attachPoint(native, file, () => device.isOpen);
       this.#opened.set(sysfs.address, { device, point, taken });
       return device;
     } catch (error) {
-      closeFile();
+      file.close();
       throw error;
     }
   }
@@ -218,15 +214,20 @@ function openIommu(required: boolean): NativeIommu | NoIommufd {
   }
 }
 
-function attachPoint(iommu: NativeIommu, cdev: OpenedCdev, isOpen: () => boolean): AttachPoint {
+/** Undefined for a device that no iommufd has. */
+function attachPoint(
+  iommu: NativeIommu,
+  { fd, deviceId }: OpenedVfioFile,
+  isOpen: () => boolean,
+): AttachPoint | undefined {
+  if (deviceId === undefined) return undefined;
   return {
     file: iommu.file,
-    id: cdev.deviceId,
-    attach: (pt) =>
-      ioctlStruct(cdev.fd, vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT, { pt_id: pt }).out.pt_id,
+    id: deviceId,
+    attach: (pt) => ioctlStruct(fd, vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT, { pt_id: pt }).out.pt_id,
     detach: () => {
       // Closing the file has detached it.
-      if (isOpen()) ioctlStruct(cdev.fd, vfio.VFIO_DEVICE_DETACH_IOMMUFD_PT);
+      if (isOpen()) ioctlStruct(fd, vfio.VFIO_DEVICE_DETACH_IOMMUFD_PT);
     },
   };
 }

@@ -1,23 +1,15 @@
 import { DmaBufError } from "@peerbar/core";
 import { close, ioctlStruct, open, vfio } from "@peerbar/linux";
-import type { Causes } from "../explain.js";
-import { explained } from "../explain.js";
+import { type Causes, explained } from "../explain.js";
 import type { PciSysfs } from "../sysfs/pci-sysfs.js";
-
-/** A device file bound to an iommufd. */
-export interface OpenedCdev {
-  /** The caller closes it. */
-  readonly fd: number;
-  /** Object id of the device in that iommufd. */
-  readonly deviceId: number;
-}
+import type { OpenedVfioFile } from "./opened-file.js";
 
 /**
  * Opens the device's own character device and binds it to an iommufd (iommufd section 6).
  *
  * @throws DmaBufError ENODEV where vfio-pci is not bound or the kernel has no device files; EBUSY where its group is in use; EACCES.
  */
-export function openCdev(sysfs: PciSysfs, iommufd: number): OpenedCdev {
+export function openCdev(sysfs: PciSysfs, iommufd: number): OpenedVfioFile {
   const name = sysfs.vfioCdev;
   if (name === undefined) throw noCdev(sysfs);
   const fd = open(`/dev/vfio/devices/${name}`);
@@ -26,7 +18,13 @@ export function openCdev(sysfs: PciSysfs, iommufd: number): OpenedCdev {
       () => ioctlStruct(fd, vfio.VFIO_DEVICE_BIND_IOMMUFD, { iommufd }),
       () => bindCauses(sysfs),
     );
-    return { fd, deviceId: out.out_devid };
+    return {
+      fd,
+      deviceId: out.out_devid,
+      close() {
+        close(fd);
+      },
+    };
   } catch (error) {
     close(fd);
     throw error;

@@ -1,13 +1,7 @@
 import { DmaBufError } from "@peerbar/core";
 import { adoptFd, close, ioctl, ioctlStruct, open, vfioContainer } from "@peerbar/linux";
 import type { PciSysfs } from "../sysfs/pci-sysfs.js";
-
-/** A device file from its group, with the files that must stay open as long as it. */
-export interface OpenedFromGroup {
-  readonly fd: number;
-  /** Closes all three, the device first. */
-  close(): void;
-}
+import type { OpenedVfioFile } from "./opened-file.js";
 
 /**
  * The way before iommufd: group, container, device (`/dev/vfio/N`, `/dev/vfio/vfio`). Export works on it; there is no address space to
@@ -15,7 +9,7 @@ export interface OpenedFromGroup {
  *
  * @throws DmaBufError ENODEV without an IOMMU group; EBUSY where the group is not viable or open elsewhere; EACCES; ENOENT.
  */
-export function openFromGroup(sysfs: PciSysfs): OpenedFromGroup {
+export function openFromGroup(sysfs: PciSysfs): OpenedVfioFile {
   const group = sysfs.iommuGroup;
   if (group === undefined) {
     throw new DmaBufError("ENODEV", "openat", `${sysfs.address} is in no IOMMU group`, {
@@ -32,6 +26,7 @@ export function openFromGroup(sysfs: PciSysfs): OpenedFromGroup {
     opened.push(adoptFd(fd, `vfio device ${sysfs.address}`));
     return {
       fd,
+      deviceId: undefined,
       close() {
         closeAll(opened);
       },
