@@ -57,6 +57,19 @@ describe("a buffer that was released", () => {
   });
 });
 
+describe("a descriptor that cannot be wrapped", () => {
+  it("is closed where it was adopted, and the caller's where it was only given", () => {
+    const empty = (): number => memfdCreate("empty", 0);
+    const refused = expect.objectContaining({ code: "EINVAL", rule: "dma-buf R1" });
+    expect(() => NativeDmaBuf.adopt(empty(), { name: "memory" })).toThrow(refused);
+    expect(openFds()).toEqual([]);
+    const fd = empty();
+    expect(() => new NativeDmaBuf({ fd, name: "memory" })).toThrow(refused);
+    expect(openFds()).toHaveLength(1);
+    close(fd);
+  });
+});
+
 describe("a window of a buffer (dma-buf R50)", () => {
   it("keeps it, and is told of in whole pages, once each", async () => {
     const told: string[] = [];

@@ -2,8 +2,8 @@ import { readdirSync } from "node:fs";
 import { DmaBufError } from "@peerbar/core";
 import { adoptFd, close, dmaHeap, ioctl, O_CLOEXEC, O_RDWR, open } from "@peerbar/linux";
 import { type Causes, explained } from "../explain.js";
-import type { NativeDmaBuf } from "./native-dma-buf.js";
-import { type MemoryBufferOptions, own } from "./udmabuf.js";
+import { NativeDmaBuf } from "./native-dma-buf.js";
+import type { MemoryBufferOptions } from "./udmabuf.js";
 
 const DIRECTORY = "/dev/dma_heap";
 
@@ -26,7 +26,7 @@ export function allocFromHeap(
   size: bigint,
   options: MemoryBufferOptions & { readonly heap?: string | undefined } = {},
 ): NativeDmaBuf {
-  const { heap = "system" } = options;
+  const { heap = "system", ...rest } = options;
   if (!/^[\w.,-]+$/.test(heap)) {
     throw new DmaBufError("EINVAL", "dmaheap.alloc", `"${heap}" is no heap's name`, {
       hint: `this machine has: ${dmaHeaps().join(", ") || "none"}`,
@@ -41,7 +41,7 @@ export function allocFromHeap(
       () => allocCauses,
     );
     const { fd } = request.struct.decode(bytes);
-    return own(adoptFd(fd, `dma-buf of heap ${heap}`), heap, options);
+    return NativeDmaBuf.adopt(adoptFd(fd, `dma-buf of heap ${heap}`), { ...rest, name: heap });
   } finally {
     close(device);
   }

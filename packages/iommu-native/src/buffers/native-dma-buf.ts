@@ -14,7 +14,7 @@ import {
   type SyncFile,
   type WaitOptions,
 } from "@peerbar/core";
-import { adoptFd, dmaBuf, ioctl, lseek, mmap } from "@peerbar/linux";
+import { adoptFd, close, dmaBuf, ioctl, lseek, mmap } from "@peerbar/linux";
 import { FdOps, type FdOpsParts } from "./fd-ops.js";
 import { markKernelRevoked } from "./kernel-revoked.js";
 import { NativeSyncFile } from "./native-sync-file.js";
@@ -65,6 +65,16 @@ export class NativeDmaBuf extends DmaBuf {
   get fd(): number {
     if (!this.released) return this.#fd;
     throw new DmaBufError("EBADF", "dmabuf", `${this.label} was released`);
+  }
+
+  /** A buffer over a descriptor that the kernel just made: closed where it cannot be wrapped. */
+  static adopt(fd: number, options: Omit<NativeDmaBufOptions, "fd">): NativeDmaBuf {
+    try {
+      return new NativeDmaBuf({ ...options, fd });
+    } catch (error) {
+      close(fd);
+      throw error;
+    }
   }
 
   /**

@@ -46,21 +46,11 @@ export function createUdmabuf(size: bigint, options: MemoryBufferOptions = {}): 
       () => ioctl(device, request, bytes),
       () => sizeCauses,
     );
-    return own(adoptFd(fd, "udmabuf"), "udmabuf", options);
+    return NativeDmaBuf.adopt(adoptFd(fd, "udmabuf"), { ...options, name: "udmabuf" });
   } finally {
     // The dma-buf keeps the pages.
     if (memory !== undefined) close(memory);
     close(device);
-  }
-}
-
-/** @internal Wraps a fresh descriptor, which is closed where that fails. */
-export function own(fd: number, name: string, options: MemoryBufferOptions): NativeDmaBuf {
-  try {
-    return new NativeDmaBuf({ ...options, fd, name });
-  } catch (error) {
-    close(fd);
-    throw error;
   }
 }
 

@@ -1,5 +1,5 @@
 import type { EventSink, Scheduler, WaitOptions } from "@peerbar/core";
-import { adoptFd, close, ioctl, ioctlStruct, iommufdTest, O_CLOEXEC, O_RDWR } from "@peerbar/linux";
+import { adoptFd, ioctl, ioctlStruct, iommufdTest, O_CLOEXEC, O_RDWR } from "@peerbar/linux";
 import { NativeDmaBuf } from "../buffers/native-dma-buf.js";
 import { type Causes, explained } from "../explain.js";
 import type { NativeIommu } from "../iommufd/native-iommu.js";
@@ -31,13 +31,7 @@ export class SelftestExporter {
    * @throws DmaBufError EINVAL for 0 or more than 2 MiB (iommufd R31); ENOTTY without the selftest.
    */
   export(length: number): NativeDmaBuf {
-    const fd = this.exportFd(length);
-    try {
-      return new NativeDmaBuf({ ...this.#options, fd, name: "iommufd" });
-    } catch (error) {
-      close(fd);
-      throw error;
-    }
+    return NativeDmaBuf.adopt(this.exportFd(length), { ...this.#options, name: "iommufd" });
   }
 
   /** The bare descriptor, which the caller closes. @throws as {@link export}. */

@@ -11,7 +11,7 @@ import {
   type Slice,
   type WaitOptions,
 } from "@peerbar/core";
-import { close, ioctlAsync, ioctlStruct, type Mapping, vfio } from "@peerbar/linux";
+import { ioctlAsync, ioctlStruct, type Mapping, vfio } from "@peerbar/linux";
 import { NativeDmaBuf } from "../buffers/native-dma-buf.js";
 import { type Causes, explainedAsync } from "../explain.js";
 import { BarWindows } from "./bar-windows.js";
@@ -228,28 +228,20 @@ export class NativeVfioDevice implements BarExporter {
     this.#assertOpen("VFIO_DEVICE_FEATURE");
     const inside = request.bar >= 0 && request.bar < 6 && Number.isInteger(request.bar);
     const region = inside ? this.region(request.bar) : undefined;
-    const fd = exportBar(this.fd, request, region);
-    const gate = this.#gate;
-    try {
-      const buffer: NativeDmaBuf = new NativeDmaBuf({
-        name: "vfio_pci_core",
-        fd,
-        label: request.name,
-        scheduler: this.#parts.scheduler,
-        events: this.#parts.events,
-        check: (attachment, operation) => {
-          this.#check(attachment, operation);
-        },
-        onRelease: () => {
-          gate.remove(buffer);
-        },
-      });
-      gate.add(buffer);
-      return buffer;
-    } catch (error) {
-      close(fd);
-      throw error;
-    }
+    const buffer = NativeDmaBuf.adopt(exportBar(this.fd, request, region), {
+      name: "vfio_pci_core",
+      label: request.name,
+      scheduler: this.#parts.scheduler,
+      events: this.#parts.events,
+      check: (attachment, operation) => {
+        this.#check(attachment, operation);
+      },
+      onRelease: () => {
+        this.#gate.remove(buffer);
+      },
+    });
+    this.#gate.add(buffer);
+    return buffer;
   }
 
   /** What the kernel says to its own importers, in its order (vfio-pci-dmabuf R10, R20). */
