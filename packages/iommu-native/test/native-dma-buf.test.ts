@@ -60,7 +60,7 @@ describe("a buffer that was released", () => {
 describe("a descriptor that cannot be wrapped", () => {
   it("is closed where it was adopted, and the caller's where it was only given", () => {
     const empty = (): number => memfdCreate("empty", 0);
-    const refused = expect.objectContaining({ code: "EINVAL", rule: "dma-buf R1" });
+    const refused = expect.objectContaining({ code: "EINVAL", rule: "dma-buf R1" }) as unknown;
     expect(() => NativeDmaBuf.adopt(empty(), { name: "memory" })).toThrow(refused);
     expect(openFds()).toEqual([]);
     const fd = empty();

@@ -5,6 +5,7 @@ import {
   type ExporterOps,
   FenceContext,
   type ImporterOps,
+  isDmaBufError,
   MicrotaskScheduler,
 } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
@@ -55,7 +56,7 @@ const gaveUp = async (run: (signal: AbortSignalLike) => Promise<unknown>): Promi
   const abort = new AbortController();
   const code = run(abort.signal).then(
     () => "no error",
-    (error: { code: string }) => error.code,
+    (error: unknown) => (isDmaBufError(error) ? error.code : String(error)),
   );
   await settle();
   abort.abort();

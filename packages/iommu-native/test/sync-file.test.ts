@@ -1,6 +1,6 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { DmaBuf, type ExporterOps, MicrotaskScheduler } from "@peerbar/core";
+import { DmaBuf, type ExporterOps, isDmaBufError, MicrotaskScheduler } from "@peerbar/core";
 import { close, eventfd, F_DUPFD_CLOEXEC, fcntl, openFds, writeEventfd } from "@peerbar/linux";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { NativeSyncFile } from "../src/index.js";
@@ -32,7 +32,7 @@ function pending(scheduler = new MicrotaskScheduler()) {
 const outcome = (wait: Promise<unknown>): Promise<string> =>
   wait.then(
     () => "signalled",
-    (error: { code: string }) => error.code,
+    (error: unknown) => (isDmaBufError(error) ? error.code : String(error)),
   );
 
 afterEach(() => {
