@@ -20,8 +20,8 @@ const HARMLESS = new Set(["vfio-pci", "pci-stub", "pcieport", "shpchp"]);
  * that is bound already is taken as it is, and nothing will be restored.
  *
  * @returns true where the binding was changed: the caller owes a {@link giveBack}.
- * @throws DmaBufError EINVAL for a bridge; ENODEV without the driver; EBUSY where the device or its IOMMU group is in use, or another
- *   process has taken it; sysfs's errno otherwise. The device is as it was then.
+ * @throws DmaBufError EINVAL for a bridge; ENODEV without the driver; EBUSY where the device or its IOMMU group is in use, another
+ *   process has taken it, or what an earlier run left cannot be put back first; sysfs's errno otherwise. The device is as it was then.
  */
 export function take(
   files: KernelFiles,
