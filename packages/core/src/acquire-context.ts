@@ -20,9 +20,9 @@ export class AcquireContext implements Disposable {
     this.stamp = nextOrdinal(scheduler, "ww");
   }
 
-  /** Proofs held now, in the order they were taken. */
+  /** Proofs held now, in the order they were taken. One that was released by itself is none. */
   get held(): readonly Held[] {
-    return [...this.#held.values()];
+    return [...this.#held.values()].filter((proof) => proof.held);
   }
 
   /**
@@ -33,12 +33,12 @@ export class AcquireContext implements Disposable {
    */
   async lock(reservation: Reservation, options?: WaitOptions): Promise<Held> {
     throwIfAborted(options, "ww.lock");
-    if (this.#held.get(reservation)?.held === true) {
+    if (this.#holds(reservation)) {
       throw new DmaBufError("EALREADY", "ww.lock", `${reservation.name} is held by this context`, {
         rule: "dma-buf R40",
       });
     }
-    if (this.#held.size > 0 && this.#mustDie(reservation)) {
+    if (this.#holdsAny() && this.#mustDie(reservation)) {
       throw new DmaBufError(
         "EDEADLK",
         "ww.lock",
@@ -50,6 +50,8 @@ export class AcquireContext implements Disposable {
       );
     }
     const held = await reservation.lockFor(this.stamp, options);
+    // A stale proof of the same reservation would keep its old place in the order.
+    this.#held.delete(reservation);
     this.#held.set(reservation, held);
     return held;
   }
@@ -71,7 +73,7 @@ export class AcquireContext implements Disposable {
       for (let i = 0; i < wanted.length; ) {
         const reservation = wanted[i];
         i += 1;
-        if (reservation === undefined || this.#held.has(reservation)) continue;
+        if (reservation === undefined || this.#holds(reservation)) continue;
         try {
           await this.lock(reservation, options);
         } catch (error) {
@@ -95,6 +97,15 @@ export class AcquireContext implements Disposable {
   /** {@link release}, for `using`. */
   [dispose](): void {
     this.release();
+  }
+
+  #holds(reservation: Reservation): boolean {
+    return this.#held.get(reservation)?.held === true;
+  }
+
+  #holdsAny(): boolean {
+    for (const proof of this.#held.values()) if (proof.held) return true;
+    return false;
   }
 
   /** Wait-die: the younger one must not wait for the older, neither for the holder nor for those in line before it. */

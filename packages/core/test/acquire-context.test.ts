@@ -87,6 +87,23 @@ describe("an acquire context", () => {
     expect((await context.lock(a)).held).toBe(true);
   });
 
+  it("locks again what was released behind its back, and is no holder by it (dma-buf R40)", async () => {
+    const [a, b] = pair();
+    const older = new AcquireContext();
+    const younger = new AcquireContext();
+    (await younger.lock(a)).release();
+    expect(younger.held).toEqual([]);
+    await older.lock(b);
+    // It holds nothing, so that waiting for the older one closes no cycle.
+    const patient = younger.lock(b);
+    await settle();
+    older.release();
+    (await patient).release();
+    await younger.lockAll([a, b]);
+    expect([a.isLocked, b.isLocked]).toEqual([true, true]);
+    expect(younger.held.map((held) => held.reservation.name)).toEqual(["r0", "r1"]);
+  });
+
   it("releases all it had where the caller gives up", async () => {
     const [a, b] = pair();
     const other = await b.lock();
