@@ -149,7 +149,7 @@ export class Attachment implements Disposable {
    * Dynamic importers wait for KERNEL fences themselves (dma-buf R21).
    *
    * @throws DmaBufError the exporter's errno; ENOMEM where it gave no table; EINVAL for a direction that is none; EAGAIN for a static
-   *   importer while KERNEL fences are pending (use {@link mapWait}).
+   *   importer while KERNEL fences are pending (use {@link mapWait}). ProtocolViolation where the table has no entries; it is given back.
    */
   map(direction: DmaDirection, held: Held): ScatterTable {
     this.#guard(held, "attachment.map");
@@ -283,12 +283,7 @@ export class Attachment implements Disposable {
     if (this.#autoPins) this.#pin(held);
     let table: ScatterTable;
     try {
-      table = buffer.ops.map(this, direction, held);
-      if ((table as ScatterTable | undefined | null) == null) {
-        throw new DmaBufError("ENOMEM", "attachment.map", `${buffer.ops.name} gave no table`, {
-          rule: "dma-buf R21",
-        });
-      }
+      table = this.#ask(direction, held);
     } catch (error) {
       this.#refused("map", error);
       // Every failure after the automatic pin unpins (dma-buf R22).
@@ -308,6 +303,26 @@ export class Attachment implements Disposable {
       first: table.entry(0).address,
       space: table.space,
     });
+    return table;
+  }
+
+  /** The exporter's map, and what no importer could use of its answer: the exporter then has it back, and counts nothing. */
+  #ask(direction: DmaDirection, held: Held): ScatterTable {
+    const { ops } = this.buffer;
+    const table: ScatterTable | undefined | null = ops.map(this, direction, held);
+    if (table == null) {
+      throw new DmaBufError("ENOMEM", "attachment.map", `${ops.name} gave no table`, {
+        rule: "dma-buf R21",
+      });
+    }
+    if (table.entries === 0) {
+      ops.unmap(this, table, direction, held);
+      throw new ProtocolViolation(
+        "dma-buf R23",
+        "attachment.map",
+        `${ops.name} gave a table without entries`,
+      );
+    }
     return table;
   }
 

@@ -7,7 +7,14 @@ import {
   ScatterTable,
 } from "../src/index.js";
 import { errorOf, rejectionOf, settle } from "./fixtures/expect-error.js";
-import { buffer, device, importer, locked, RecordingExporter } from "./fixtures/exporter.js";
+import {
+  buffer,
+  device,
+  EventLog,
+  importer,
+  locked,
+  RecordingExporter,
+} from "./fixtures/exporter.js";
 
 describe("attach", () => {
   it("without a device is EINVAL; the exporter's errno comes back as it is (dma-buf R9)", () => {
@@ -312,6 +319,25 @@ describe("map and unmap", () => {
       );
     }
     expect(attachment.mappings).toBe(0);
+  });
+
+  it("refuse a table without entries, told of or not, and the exporter has it back (dma-buf R23)", () => {
+    for (const events of [undefined, new EventLog()]) {
+      const ops = new RecordingExporter({ pins: true });
+      const { buffer: made } = buffer(ops, { events });
+      const attachment = made.attach(device("a"));
+      ops.nextTable = new ScatterTable("bus", new Float64Array(0), new Uint32Array(0));
+      expect(errorOf(() => locked(made, (held) => attachment.map("to-device", held)))).toEqual({
+        code: "ERR_PROTOCOL",
+        rule: "dma-buf R23",
+      });
+      expect(ops.log).toEqual(["attach", "pin", "map", "unmap", "unpin"]);
+      expect([attachment.mappings, attachment.pins, made.reservation.isLocked]).toEqual([
+        0,
+        0,
+        false,
+      ]);
+    }
   });
 
   it("may end with EINTR, which leaves nothing mapped (dma-buf R26)", async () => {
