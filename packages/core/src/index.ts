@@ -17,6 +17,7 @@ export {
 } from "./address.js";
 export type { AttachmentKind } from "./attachment.js";
 export { Attachment } from "./attachment.js";
+export { Closing } from "./closing.js";
 export type { CpuMapping, CpuView } from "./cpu-view.js";
 export { asyncDispose, dispose } from "./dispose.js";
 export type { DmaBufReference, ExportOptions } from "./dma-buf.js";

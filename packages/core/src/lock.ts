@@ -110,6 +110,23 @@ export class Lock<G extends LockGuard = LockGuard> {
     return this.lockAs(undefined, options);
   }
 
+  /**
+   * Waits for the lock, runs `work` with the proof, and releases however that ends. `work` that does not wait is held in one step: nobody
+   * runs between its end and the release.
+   *
+   * @throws DmaBufError EINTR, ETIMEDOUT as {@link lock}, without running `work`; what `work` throws.
+   */
+  async hold<T>(work: (held: G) => T | Promise<T>, options?: WaitOptions): Promise<T> {
+    const guard = await this.lock(options);
+    try {
+      const result = work(guard);
+      // Awaiting what is there already would keep the lock over a turn of the job queue.
+      return result instanceof Promise ? await result : result;
+    } finally {
+      guard.release();
+    }
+  }
+
   /** @internal The lock passes to the next in line in the same step, so that nobody can overtake. Stale guards change nothing. */
   handOver(guard: LockGuard): void {
     if (guard !== this.#holder) return;

@@ -71,6 +71,41 @@ describe("a lock", () => {
     expect(lock.holder).toBe(guard);
   });
 
+  it("is held for a piece of work, and released however that ends", async () => {
+    const lock = new Lock("l");
+    const waits = await lock.hold(async (guard) => {
+      await settle();
+      return [guard.held, guard === lock.holder];
+    });
+    expect([waits, lock.isLocked]).toEqual([[true, true], false]);
+    const fails = [
+      () => {
+        throw new Error("now");
+      },
+      () => Promise.reject(new Error("later")),
+    ];
+    for (const work of fails) {
+      await expect(lock.hold(work)).rejects.toThrow();
+      expect(lock.isLocked).toBe(false);
+    }
+    const first = await lock.lock();
+    const abort = new AbortController();
+    const given = lock.hold(() => "ran", { signal: abort.signal });
+    abort.abort();
+    expect(await rejectionOf(given)).toMatchObject({ code: "EINTR" });
+    first.release();
+    expect(lock.isLocked).toBe(false);
+  });
+
+  it("is not held over a turn of the job queue by work that does not wait", async () => {
+    const lock = new Lock("l");
+    const seen: boolean[] = [];
+    await lock.hold(() => {
+      void Promise.resolve().then(() => seen.push(lock.isLocked));
+    });
+    expect(seen).toEqual([false]);
+  });
+
   it("is refused to whoever has aborted before asking", async () => {
     const lock = new Lock("l");
     expect(await rejectionOf(lock.lock({ signal: AbortSignal.abort() }))).toMatchObject({
