@@ -1,5 +1,6 @@
 import {
   asyncDispose,
+  Closing,
   type DmaBuf,
   DmaBufError,
   type DmaDevice,
@@ -24,6 +25,8 @@ export interface MrHost {
   readonly events: EventSink | undefined;
   /** Who maps for that mode. @throws DmaBufError EINVAL where the device has no data-direct function. */
   dmaDevice(mode: MrMode): DmaDevice;
+  /** Runs what takes memory for that mode, up to where the device knows of it. @throws DmaBufError EINTR, ETIMEDOUT waiting for the lock. */
+  registering<T>(mode: MrMode, work: () => Promise<T>, options?: MrOptions): Promise<T>;
   /** A key for the region. @throws DmaBufError ENOMEM. */
   addKey(mr: MemoryRegion): number;
   /** The key may be used again from now on. */
@@ -52,7 +55,9 @@ export class MemoryRegion implements AsyncDisposable {
   #backing: Backing | undefined;
   /** Work requests look at it without a lock. */
   readonly #watch: ObjectWatch | undefined;
-  #deregistering: Promise<void> | undefined;
+  /** What {@link rereg} is doing. */
+  #change: Promise<void> | undefined;
+  readonly #ending = new Closing();
 
   private constructor(host: MrHost, pd: Pd, mode: MrMode, request: MrRequest) {
     this.#host = host;
@@ -135,24 +140,23 @@ export class MemoryRegion implements AsyncDisposable {
   /** `live`: DMA works, for a dynamic region after a fault if need be. `revoked`: dead, key taken. `deregistered`: gone. */
   get state(): "live" | "revoked" | "deregistered" {
     this.#watch?.touch(false);
-    if (this.#deregistering !== undefined) return "deregistered";
+    if (this.#ending.begun) return "deregistered";
     return this.#backing?.revoked === true ? "revoked" : "live";
   }
 
   /** @internal What the data path works with; undefined once deregistered. */
   get backing(): Backing | undefined {
     this.#watch?.touch(false);
-    return this.#deregistering === undefined ? this.#backing : undefined;
+    return this.#ending.begun ? undefined : this.#backing;
   }
 
   /**
-   * `ibv_dereg_mr`: hardware and mapping end first, the key is free last (rdma-umem R28). Waits for the reservation and for DMA in flight. The
-   * second call waits for the first.
+   * `ibv_dereg_mr`: hardware and mapping end first, the key is free last (rdma-umem R28). Waits for the reservation, for DMA in flight and for
+   * a {@link rereg} under way, which then fails. The second call waits for the first; after a failure it goes on from there.
    */
   dereg(): Promise<void> {
     this.#watch?.touch(true);
-    this.#deregistering ??= this.#dereg();
-    return this.#deregistering;
+    return this.#ending.run(() => this.#dereg());
   }
 
   async [asyncDispose](): Promise<void> {
@@ -163,26 +167,47 @@ export class MemoryRegion implements AsyncDisposable {
    * `ibv_rereg_mr`: other access flags, or other memory under the same key. The new memory is taken before the old is let go, so that a
    * failure changes nothing; irdma does it the other way round and is left with a dead region (rdma-umem R29).
    *
-   * @throws DmaBufError EINVAL for a revoked region without new memory, as registration otherwise.
+   * One at a time: the verb holds the region's object for itself, and does not wait for it (`uverbs_try_lock_object`).
+   *
+   * @throws DmaBufError EBADF once deregistered; EBUSY while another change is under way; EINVAL for a revoked region without new memory, as
+   *   registration otherwise.
    */
   async rereg(request: ReregRequest, options?: MrOptions): Promise<void> {
-    const old = this.#live("rdma.reregMr");
-    const { translation, access: flags = this.#access, pd = this.#pd } = request;
+    this.#live("rdma.reregMr");
+    if (this.#change !== undefined) {
+      throw new DmaBufError("EBUSY", "rdma.reregMr", "the region is being re-registered", {
+        hint: "wait for the change that is under way",
+      });
+    }
+    const { pd = this.#pd } = request;
     if (pd.device !== this.#pd.device) {
       throw new DmaBufError("EINVAL", "rdma.reregMr", "a domain of another device");
     }
+    this.#watch?.touch(true);
+    const change = pd.during("rdma.reregMr", () =>
+      this.#host.registering(this.mode, () => this.#rereg(request, pd, options), options),
+    );
+    this.#change = change;
+    try {
+      await change;
+    } finally {
+      this.#watch?.touch(true);
+      this.#change = undefined;
+    }
+  }
+
+  async #rereg(request: ReregRequest, pd: Pd, options?: MrOptions): Promise<void> {
+    const { translation, access: flags = this.#access } = request;
     checkAccess(flags, "rdma.reregMr");
     if (translation === undefined) {
-      await this.#reregInPlace(old, flags, pd, options);
+      await this.#reregInPlace(flags, pd, options);
       return;
     }
     checkPageOffset(translation, "rdma.reregMr");
     const fresh = await this.#open({ ...translation, access: flags }, () => undefined, options);
     this.#watch?.touch(true);
-    if (this.#deregistering !== undefined) {
-      await fresh.release();
-      this.#live("rdma.reregMr");
-    }
+    if (this.#ending.begun) await fresh.release();
+    const old = this.#live("rdma.reregMr");
     this.#backing = fresh;
     this.#use(flags, pd);
     this.#span = { iova: translation.iova, length: translation.length };
@@ -191,7 +216,8 @@ export class MemoryRegion implements AsyncDisposable {
   }
 
   /** Changes flags and domain of memory that stays. A dead mapping must not come back to life (rdma-umem R29, known-bugs B34). */
-  async #reregInPlace(old: Backing, flags: number, pd: Pd, options?: MrOptions): Promise<void> {
+  async #reregInPlace(flags: number, pd: Pd, options?: MrOptions): Promise<void> {
+    const old = this.#live("rdma.reregMr");
     const held = await old.params.buffer.reservation.lock(options);
     try {
       this.#live("rdma.reregMr");
@@ -217,6 +243,8 @@ export class MemoryRegion implements AsyncDisposable {
 
   async #dereg(): Promise<void> {
     await this.#backing?.release();
+    // It may have memory of its own to let go; its error is its caller's.
+    await this.#change?.catch(() => undefined);
     if (this.#key === undefined) return;
     this.#host.removeKey(this.#key);
     this.#host.events?.emit({ type: "rdma-dereg-mr", device: this.#host.name, key: this.#key });
@@ -270,7 +298,7 @@ export class MemoryRegion implements AsyncDisposable {
 
   #live(syscall: string): Backing {
     this.#watch?.touch(false);
-    if (this.#deregistering !== undefined || this.#backing === undefined) {
+    if (this.#ending.begun || this.#backing === undefined) {
       throw new DmaBufError("EBADF", syscall, "the region is deregistered");
     }
     return this.#backing;

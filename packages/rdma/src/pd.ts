@@ -1,7 +1,15 @@
-import { type DmaBuf, DmaBufError, hex, isPageAligned } from "@peerbar/core";
+import {
+  Closing,
+  type DmaBuf,
+  DmaBufError,
+  hex,
+  isPageAligned,
+  type ObjectWatch,
+} from "@peerbar/core";
 import { checkAccess } from "./access.js";
 import { checkPageOffset, MemoryRegion, type MrHost } from "./memory-region.js";
 import type { MrOptions, MrRequest } from "./mr-request.js";
+import type { MrMode } from "./profile.js";
 import { QueuePair, type QueuePairOptions } from "./queue-pair.js";
 import type { RdmaDevice } from "./rdma-device.js";
 import { type RegMrAttributes, resolveRegMr } from "./reg-mr.js";
@@ -15,7 +23,11 @@ export class Pd {
   readonly #onDealloc: (pd: Pd) => void;
   readonly #regions = new Set<MemoryRegion>();
   readonly #pairs = new Set<QueuePair>();
-  #registering = 0;
+  /** Calls that end with a region in the domain, or with nothing. */
+  readonly #pending = new Set<Promise<unknown>>();
+  /** Whether it is open, and what is in it, is asked without a lock. */
+  readonly #watch: ObjectWatch | undefined;
+  readonly #closing = new Closing();
   #open = true;
 
   /** @internal Made by `RdmaDevice.allocPd`. */
@@ -24,6 +36,7 @@ export class Pd {
     this.id = id;
     this.#host = host;
     this.#onDealloc = onDealloc;
+    this.#watch = host.scheduler.watch?.object(`${host.name}.pd${id}`);
   }
 
   /** Regions not deregistered yet, revoked ones included. */
@@ -71,9 +84,8 @@ export class Pd {
         { rule: "rdma-umem R26" },
       );
     }
-    return this.#register(() =>
-      MemoryRegion.register(this.#host, this, buffer, request, mode, options),
-    );
+    const make = (): Promise<MemoryRegion> => this.#register(buffer, request, mode, options);
+    return this.during("rdma.regMr", () => this.#host.registering(mode, make, options));
   }
 
   /**
@@ -99,8 +111,9 @@ export class Pd {
 
   /** `ibv_dealloc_pd`. @throws DmaBufError EBUSY while regions or queue pairs are in it. */
   dealloc(): void {
+    this.#watch?.touch(true);
     if (!this.#open) return;
-    const users = this.#regions.size + this.#pairs.size + this.#registering;
+    const users = this.#regions.size + this.#pairs.size + this.#pending.size;
     if (users > 0) {
       throw new DmaBufError(
         "EBUSY",
@@ -115,40 +128,66 @@ export class Pd {
     this.#onDealloc(this);
   }
 
-  /** @internal Ends everything in the domain, then the domain. */
-  async close(): Promise<void> {
-    for (const pair of [...this.#pairs]) pair.destroy();
-    await Promise.all([...this.#regions].map((mr) => mr.dereg()));
-    this.#open = false;
-    this.#onDealloc(this);
+  /**
+   * @internal Ends everything in the domain, then the domain. What is under way is waited for, as the last close of the file waits for calls
+   * that run: it finds the domain closed, and leaves nothing.
+   */
+  close(): Promise<void> {
+    this.#watch?.touch(true);
+    return this.#closing.run(async () => {
+      this.#open = false;
+      for (const pair of [...this.#pairs]) pair.destroy();
+      while (this.#regions.size + this.#pending.size > 0) {
+        await Promise.all([...this.#regions].map((mr) => mr.dereg()));
+        await Promise.allSettled(this.#pending);
+      }
+      this.#onDealloc(this);
+    });
+  }
+
+  /** @internal Keeps the domain until `work` has ended: meanwhile `dealloc` is EBUSY, and closing waits. @throws DmaBufError EBADF after close. */
+  async during<T>(syscall: string, work: () => Promise<T>): Promise<T> {
+    this.#assertOpen(syscall);
+    this.#watch?.touch(true);
+    const running = work();
+    this.#pending.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#watch?.touch(true);
+      this.#pending.delete(running);
+    }
   }
 
   /** @internal */
   adopt(mr: MemoryRegion): void {
+    this.#watch?.touch(true);
     this.#regions.add(mr);
   }
 
   /** @internal */
   forget(mr: MemoryRegion): void {
+    this.#watch?.touch(true);
     this.#regions.delete(mr);
   }
 
-  async #register(make: () => Promise<MemoryRegion>): Promise<MemoryRegion> {
-    this.#registering += 1;
-    try {
-      const mr = await make();
-      this.#regions.add(mr);
-      if (!this.#open) {
-        await mr.dereg();
-        this.#assertOpen("rdma.regMr");
-      }
-      return mr;
-    } finally {
-      this.#registering -= 1;
+  async #register(
+    buffer: DmaBuf,
+    request: MrRequest,
+    mode: MrMode,
+    options?: MrOptions,
+  ): Promise<MemoryRegion> {
+    const mr = await MemoryRegion.register(this.#host, this, buffer, request, mode, options);
+    this.adopt(mr);
+    if (!this.#open) {
+      await mr.dereg();
+      this.#assertOpen("rdma.regMr");
     }
+    return mr;
   }
 
   #assertOpen(syscall: string): void {
+    this.#watch?.touch(false);
     if (!this.#open) throw new DmaBufError("EBADF", syscall, `pd ${this.id} is deallocated`);
   }
 }

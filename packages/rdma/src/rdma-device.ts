@@ -1,10 +1,14 @@
 import {
   asyncDispose,
+  Closing,
   DmaBufError,
   type DmaDevice,
   defaultScheduler,
   type EventSink,
+  Lock,
+  type ObjectWatch,
   type Scheduler,
+  type WaitOptions,
 } from "@peerbar/core";
 import { KEY_INDEXES, KeyTable } from "./key-table.js";
 import type { MemoryRegion, MrHost } from "./memory-region.js";
@@ -36,11 +40,15 @@ export class RdmaDevice implements AsyncDisposable {
   readonly #pds = new Set<Pd>();
   readonly #host: MrHost;
   readonly #onInvalidateKey: ((key: number) => void) | undefined;
+  /** mlx5's `data_direct_lock`: from the look at the function to the entry of a region made with it (rdma-umem R25, section 9). */
+  readonly #dataDirectLock: Lock;
+  /** Whether it is open is asked without a lock. */
+  readonly #watch: ObjectWatch | undefined;
+  readonly #closing = new Closing();
   #dataDirect: DmaDevice | undefined;
   #resetRequested = false;
   #pdNumber = 0;
   #qpNumber = 0;
-  #open = true;
 
   constructor(fn: DmaDevice, options: RdmaDeviceOptions = {}) {
     this.fn = fn;
@@ -49,6 +57,8 @@ export class RdmaDevice implements AsyncDisposable {
     this.events = options.events;
     this.#dataDirect = options.dataDirect;
     this.#onInvalidateKey = options.onInvalidateKey;
+    this.#dataDirectLock = new Lock(`${fn.name} data_direct_lock`, this.scheduler);
+    this.#watch = this.scheduler.watch?.object(`${fn.name} domains`);
     const watch = this.scheduler.watch?.object(`${fn.name} keys`);
     this.#keys = new KeyTable(options.keyIndexes ?? KEY_INDEXES, watch);
     this.#host = {
@@ -57,6 +67,8 @@ export class RdmaDevice implements AsyncDisposable {
       scheduler: this.scheduler,
       events: this.events,
       dmaDevice: (mode) => this.#dmaDevice(mode),
+      registering: (mode, work, options) =>
+        mode === "data-direct" ? this.#dataDirectLock.hold(work, options) : work(),
       addKey: (mr) => this.#keys.add(mr),
       removeKey: (key) => {
         const mr = this.#keys.get(key);
@@ -80,7 +92,10 @@ export class RdmaDevice implements AsyncDisposable {
 
   /** `ibv_alloc_pd`. The caller owns it. @throws DmaBufError EBADF after close. */
   allocPd(): Pd {
-    if (!this.#open) throw new DmaBufError("EBADF", "rdma.allocPd", `${this.name} is closed`);
+    this.#watch?.touch(true);
+    if (this.#closing.begun) {
+      throw new DmaBufError("EBADF", "rdma.allocPd", `${this.name} is closed`);
+    }
     this.#pdNumber += 1;
     const pd = new Pd(this, this.#pdNumber, this.#host, (closed) => {
       this.#pds.delete(closed);
@@ -95,17 +110,20 @@ export class RdmaDevice implements AsyncDisposable {
   }
 
   /**
-   * The data-direct function goes away: its regions are revoked, translation first, and keep their keys (rdma-umem R25). Waits for each
-   * buffer's reservation.
+   * The data-direct function goes away: its regions are revoked, translation first, and keep their keys (rdma-umem R25). Waits for
+   * registrations with it that are under way, then for each buffer's reservation.
+   *
+   * @throws DmaBufError EINTR, ETIMEDOUT while it waits for registrations: the function is still there.
    */
-  async removeDataDirect(): Promise<void> {
-    this.#dataDirect = undefined;
-    for (const pd of this.#pds) {
-      for (const mr of pd.regions) {
-        const { backing } = mr;
-        if (mr.mode === "data-direct" && backing instanceof PinnedBacking) await backing.revoke();
+  removeDataDirect(options?: WaitOptions): Promise<void> {
+    return this.#dataDirectLock.hold(async () => {
+      this.#dataDirect = undefined;
+      // All of them first: a region may move from one domain to another meanwhile.
+      const regions = [...this.#pds].flatMap((pd) => [...pd.regions]);
+      for (const { mode, backing } of regions) {
+        if (mode === "data-direct" && backing instanceof PinnedBacking) await backing.revoke();
       }
-    }
+    }, options);
   }
 
   /** @internal */
@@ -114,10 +132,15 @@ export class RdmaDevice implements AsyncDisposable {
     return this.#qpNumber;
   }
 
-  /** Destroys queue pairs, deregisters regions, deallocates domains. Closing twice is harmless. */
-  async close(): Promise<void> {
-    this.#open = false;
-    for (const pd of [...this.#pds]) await pd.close();
+  /**
+   * Destroys queue pairs, deregisters regions, deallocates domains, and waits for registrations under way, which leave nothing. Closing twice
+   * is harmless; after a failure it goes on from there.
+   */
+  close(): Promise<void> {
+    this.#watch?.touch(true);
+    return this.#closing.run(async () => {
+      for (const pd of [...this.#pds]) await pd.close();
+    });
   }
 
   async [asyncDispose](): Promise<void> {

@@ -1,6 +1,7 @@
 import {
   ADDRESS_LIMIT,
   type Attachment,
+  Closing,
   type DmaBuf,
   DmaBufError,
   type DmaBufReference,
@@ -47,7 +48,9 @@ export class DmaBufUmem {
   #slice: ScatterSlice | undefined;
   #pinned = false;
   #revoked = false;
-  #released = false;
+  #told = false;
+  #left = false;
+  readonly #ending = new Closing();
   #callback: RevokeCallback | undefined;
 
   private constructor(reference: DmaBufReference, { offset, size, access }: UmemRequest) {
@@ -192,7 +195,11 @@ export class DmaBufUmem {
   revokeLocked(held: Held): void {
     this.buffer.reservation.assertHeld(held, "umem.revokeLocked");
     if (this.#revoked) return;
-    this.#callback?.(held);
+    // At most once, also where what follows failed and is tried again (rdma-umem R13).
+    if (!this.#told) {
+      this.#told = true;
+      this.#callback?.(held);
+    }
     this.unmapPages(held);
     if (this.#pinned) this.#attached().unpin(held);
     this.#pinned = false;
@@ -211,16 +218,17 @@ export class DmaBufUmem {
 
   /**
    * `ib_umem_release`: revoke, detach, put (rdma-umem R15). Waits for the reservation, so the caller must not hold it. Releasing twice is
-   * harmless.
+   * harmless; after a failure it goes on from there.
    *
    * @throws DmaBufError EDEADLK where the running code holds the reservation (known-bugs B35).
    */
   async release(): Promise<void> {
-    if (this.#released) return;
+    if (this.#left) return;
     this.buffer.assertUnlocked("umem.release");
-    this.#released = true;
-    await this.revoke();
-    this.#leave();
+    await this.#ending.run(async () => {
+      await this.revoke();
+      this.#leave();
+    });
   }
 
   /** Pins and maps under the reservation, which comes back held; everything undone once where it fails (rdma-umem R3, known-bugs B32). */
@@ -264,8 +272,8 @@ export class DmaBufUmem {
   }
 
   #leave(): void {
-    this.#released = true;
     this.#attached().detach();
+    this.#left = true;
     this.#reference.put();
   }
 

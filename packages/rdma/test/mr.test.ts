@@ -1,4 +1,4 @@
-import { ADDRESS_LIMIT, type DmaBufEvent } from "@peerbar/core";
+import { ADDRESS_LIMIT, DmaBufError, type DmaBufEvent } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
 import {
   MrAccess,
@@ -281,6 +281,39 @@ describe("deregistration", () => {
     await expect(reg()).rejects.toMatchObject({ code: "EBADF" });
     expect(() => device.allocPd()).toThrow(expect.objectContaining({ code: "EBADF" }));
   });
+
+  it("closing waits for a registration under way, which finds the device closed and leaves nothing", async () => {
+    const { device, exporter, reg } = setup();
+    const held = await exporter.buffer.reservation.lock();
+    const registering = reg();
+    const refused = expect(registering).rejects.toMatchObject({ code: "EBADF" });
+    let closed = 0;
+    const closes = [device.close(), device.close()].map((close) =>
+      close.then(() => {
+        closed += 1;
+      }),
+    );
+    await turns();
+    expect([closed, exporter.attachments]).toEqual([0, 1]);
+    held.release();
+    await Promise.all(closes);
+    expectNothingLeft(exporter);
+    await refused;
+  });
+
+  it("closing that failed goes on from there", async () => {
+    const { device, exporter, reg } = setup();
+    const [mr, second] = [await reg(), await reg()];
+    exporter.failing = { step: "unpin", error: new DmaBufError("EIO", "fake.unpin", "broken") };
+    await expect(device.close()).rejects.toMatchObject({ code: "EIO" });
+    expect([mr.state, second.state]).toEqual(["deregistered", "deregistered"]);
+    expect(exporter.buffer.reservation.isLocked).toBe(false);
+    exporter.failing = undefined;
+    await device.close();
+    await device.close();
+    expect([device.region(mr.rkey), device.region(second.rkey)]).toEqual([undefined, undefined]);
+    expectNothingLeft(exporter);
+  });
 });
 
 describe("pinned-revocable", () => {
@@ -351,6 +384,62 @@ describe("pinned-revocable", () => {
     expect(exporter.attachments).toBe(1);
     await mr.dereg();
     await expect(mr.rereg({})).rejects.toMatchObject({ code: "EBADF" });
+  });
+
+  it("rdma-umem R29: one change at a time: the second is EBUSY, and no memory is left behind", async () => {
+    const { reg, pd } = setup();
+    const mr = await reg();
+    const fresh = new FakeExporter([span(0x90_0000, 4)], { pin: true });
+    const translation = { buffer: fresh.buffer, offset: 0n, length: 0x2000n, iova: 0n };
+    const changes = [mr.rereg({ translation }), mr.rereg({ translation }), mr.rereg({})];
+    expect((await Promise.allSettled(changes)).map(({ status }) => status)).toEqual([
+      "fulfilled",
+      "rejected",
+      "rejected",
+    ]);
+    await expect(changes[1]).rejects.toMatchObject({ code: "EBUSY" });
+    expect(fresh.attachments).toBe(1);
+    await mr.rereg({ access: LOCAL_WRITE });
+    await mr.dereg();
+    expectNothingLeft(fresh);
+    expect([...pd.regions]).toEqual([]);
+  });
+
+  it("rdma-umem R28, R29: dereg beside a change ends both memories before the key is free", async () => {
+    const { device, exporter, reg } = setup();
+    const mr = await reg();
+    const fresh = new FakeExporter([span(0x90_0000, 4)], { pin: true });
+    const translation = { buffer: fresh.buffer, offset: 0n, length: 0x2000n, iova: 0n };
+    const held = await fresh.buffer.reservation.lock();
+    const change = mr.rereg({ translation });
+    const gone = mr.dereg();
+    await turns();
+    expect([device.region(mr.rkey), exporter.attachments, fresh.attachments]).toEqual([mr, 0, 1]);
+    held.release();
+    await expect(change).rejects.toMatchObject({ code: "EBADF" });
+    await gone;
+    expect(device.region(mr.rkey)).toBeUndefined();
+    expectNothingLeft(exporter);
+    expectNothingLeft(fresh);
+  });
+
+  it("rdma-umem R29: a domain that a region is on its way to is in use, and takes it along when it closes", async () => {
+    const { device, exporter, reg } = setup();
+    const mr = await reg();
+    const other = device.allocPd();
+    const held = await exporter.buffer.reservation.lock();
+    const change = mr.rereg({ pd: other });
+    expect(() => {
+      other.dealloc();
+    }).toThrow(expect.objectContaining({ code: "EBUSY" }));
+    const closed = other.close();
+    await turns();
+    held.release();
+    await change;
+    await closed;
+    expect(mr.state).toBe("deregistered");
+    expectNothingLeft(exporter);
+    await expect((await reg()).rereg({ pd: other })).rejects.toMatchObject({ code: "EBADF" });
   });
 
   it("rdma-umem R29: moves between domains of its device only", async () => {
@@ -499,6 +588,50 @@ describe("data-direct", () => {
     await expect(reg({ mode: "data-direct" })).rejects.toMatchObject({ code: "EINVAL" });
     await device.close();
     expectNothingLeft(exporter);
+  });
+
+  it("rdma-umem R25: removal waits for what is being made with the function, and revokes it too", async () => {
+    const second = fakeNic("0000:02:00.0");
+    const { device, pd, exporter, request, reg } = setup({ dataDirect: second.fn });
+    const mode: MrMode = "data-direct";
+    const mr = await reg({ mode });
+    const fresh = new FakeExporter([span(0x90_0000, 4)], { pin: true });
+    const held = await fresh.buffer.reservation.lock();
+    const registering = pd.regDmaBufMr(fresh.buffer, request({ mode }));
+    const removing = device.removeDataDirect();
+    const late = reg({ mode });
+    const refused = expect(late).rejects.toMatchObject({ code: "EINVAL", rule: "rdma-umem R25" });
+    await turns();
+    expect([mr.state, exporter.attachments]).toEqual(["live", 1]);
+    held.release();
+    const made = await registering;
+    await removing;
+    await refused;
+    expect([mr.state, made.state, exporter.mapped, fresh.mapped]).toEqual([
+      "revoked",
+      "revoked",
+      0,
+      0,
+    ]);
+    await device.close();
+    expectNothingLeft(exporter);
+    expectNothingLeft(fresh);
+  });
+
+  it("rdma-umem R25: memory that a region changes to while the function goes is revoked with it", async () => {
+    const second = fakeNic("0000:02:00.0");
+    const { device, reg } = setup({ dataDirect: second.fn });
+    const mr = await reg({ mode: "data-direct" });
+    const fresh = new FakeExporter([span(0x90_0000, 4)], { pin: true });
+    const held = await fresh.buffer.reservation.lock();
+    const translation = { buffer: fresh.buffer, offset: 0n, length: 0x1000n, iova: 0n };
+    const change = mr.rereg({ translation });
+    const removing = device.removeDataDirect();
+    await turns();
+    held.release();
+    await change;
+    await removing;
+    expect([mr.state, fresh.mapped]).toEqual(["revoked", 0]);
   });
 });
 

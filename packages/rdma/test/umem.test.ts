@@ -145,6 +145,23 @@ describe("getting a umem", () => {
     expect(called).toBe(1);
   });
 
+  it("rdma-umem R13, R15: a release that fails goes on from there, and tells the driver once", async () => {
+    const exporter = fourTimes64K({ pin: true });
+    const request = { offset: 0n, size: 0x1000n, access: RW };
+    const got = await DmaBufUmem.getPinnedRevocableAndLock(fn, exporter.buffer, request);
+    let told = 0;
+    got.umem.setRevokeLocked(got.held, () => {
+      told += 1;
+    });
+    got.held.release();
+    exporter.failing = { step: "unpin", error: new DmaBufError("EIO", "fake", "broken") };
+    await expect(got.umem.release()).rejects.toMatchObject({ code: "EIO" });
+    expect([exporter.attachments, exporter.buffer.reservation.isLocked]).toEqual([1, false]);
+    exporter.failing = undefined;
+    await Promise.all([got.umem.release(), got.umem.release()]);
+    expect([told, exporter.attachments, exporter.buffer.references]).toEqual([1, 0, 1]);
+  });
+
   it("rdma-umem R5: released before a callback is set, it revokes itself without one", async () => {
     const exporter = fourTimes64K({ pin: true });
     const { umem, held } = await DmaBufUmem.getPinnedRevocableAndLock(fn, exporter.buffer, {
