@@ -1,6 +1,7 @@
 import { DmaBufError, dispose, type ObjectWatch } from "@peerbar/core";
 import { MrAccess } from "./access.js";
 import type { WcOpcode, WcStatusName, WorkCompletion } from "./completion.js";
+import { End } from "./connection-end.js";
 import { accessRegion, gather, type LocalData, localLength, scatter } from "./local-data.js";
 import type { Pd } from "./pd.js";
 import { type Receive, ReceiveQueue } from "./receive-queue.js";
@@ -32,6 +33,8 @@ interface Outcome {
 }
 
 const DEFAULT_SEND_WR = 1024;
+const FLUSHED: Outcome = { status: "flush-error", bytes: 0 };
+const NO_ANSWER: Outcome = { status: "retry-exceeded", bytes: 0, detail: "no answer" };
 
 /**
  * A reliable connected queue pair of the software device. Requests run in order, one at a time; the promise of each gives its completion and
@@ -44,13 +47,12 @@ export class QueuePair implements Disposable {
   readonly #maxSendWr: number;
   readonly #rnrRetry: "infinite" | "none";
   readonly #onDestroy: (pair: QueuePair) => void;
-  readonly #receives = new ReceiveQueue();
+  readonly #receives: ReceiveQueue;
   /** Its state and its queues are used without a lock. */
   readonly #watch: ObjectWatch | undefined;
   #current: QpState = "reset";
-  #peer: QueuePair | undefined;
-  #tail: Promise<unknown> = Promise.resolve();
-  #queued = 0;
+  /** Undefined in `reset` and once destroyed. */
+  #end: End | undefined;
 
   /** @internal Made by `Pd.createQp`. */
   constructor(
@@ -67,7 +69,9 @@ export class QueuePair implements Disposable {
     this.#maxSendWr = options.maxSendWr ?? DEFAULT_SEND_WR;
     this.#rnrRetry = options.rnrRetry ?? "infinite";
     this.#onDestroy = onDestroy;
-    this.#watch = pd.device.scheduler.watch?.object(`${pd.device.name}.qp${number}`);
+    const name = `${pd.device.name}.qp${number}`;
+    this.#receives = new ReceiveQueue(name, pd.device.scheduler);
+    this.#watch = pd.device.scheduler.watch?.object(name);
   }
 
   get state(): QpState {
@@ -98,35 +102,37 @@ export class QueuePair implements Disposable {
         { hint: "reset() both first" },
       );
     }
-    this.#peer = peer;
-    peer.#peer = this;
+    const connection = {};
+    this.#end = new End(peer, connection);
+    if (peer !== this) peer.#end = new End(this, connection);
     this.#state = "ready";
     peer.#state = "ready";
   }
 
-  /** Back to the start, with empty queues: the way out of the error state. @throws DmaBufError EINVAL once destroyed. */
+  /**
+   * Back to the start, with empty queues: the way out of the error state. What is queued or on its way is flushed; the peer gets no answer
+   * any more. @throws DmaBufError EINVAL once destroyed.
+   */
   reset(): void {
     if (this.#state === "destroyed") {
       throw new DmaBufError("EINVAL", "rdma.resetQp", "the queue pair is destroyed");
     }
-    this.#receives.flush();
-    this.#peer = undefined;
-    this.#state = "reset";
+    this.#disconnect("reset");
   }
 
   /** Writes local bytes into the peer's region. @throws DmaBufError EINVAL not connected, ENOMEM where the send queue is full. */
   postWrite(request: RemoteRequest): Promise<WorkCompletion> {
-    return this.#post("rdma-write", (peer) => this.#write(peer, request));
+    return this.#post("rdma-write", (end) => this.#write(end, request));
   }
 
   /** Reads the peer's region into local memory. @throws DmaBufError as {@link postWrite}. */
   postRead(request: RemoteRequest): Promise<WorkCompletion> {
-    return this.#post("rdma-read", (peer) => this.#read(peer, request));
+    return this.#post("rdma-read", (end) => this.#read(end, request));
   }
 
   /** Sends local bytes into the peer's next posted receive. @throws DmaBufError as {@link postWrite}. */
   postSend(local: LocalData): Promise<WorkCompletion> {
-    return this.#post("send", (peer) => this.#send(peer, local));
+    return this.#post("send", (end) => this.#send(end, local));
   }
 
   /** Offers local memory to the peer's sends, in order. Flushed in the error state. */
@@ -135,19 +141,14 @@ export class QueuePair implements Disposable {
     if (this.#state === "destroyed") {
       throw new DmaBufError("EINVAL", "rdma.postReceive", "the queue pair is destroyed");
     }
-    const outcome: Outcome =
-      this.#state === "error"
-        ? { status: "flush-error", bytes: 0 }
-        : await this.#receives.post(local);
+    const outcome: Outcome = this.#state === "error" ? FLUSHED : await this.#receives.post(local);
     return this.#complete("receive", outcome);
   }
 
   /** Flushes what is queued and ends the queue pair. Destroying twice is harmless. */
   destroy(): void {
     if (this.#state === "destroyed") return;
-    this.#state = "destroyed";
-    this.#peer = undefined;
-    this.#receives.flush();
+    this.#disconnect("destroyed");
     this.#onDestroy(this);
   }
 
@@ -155,82 +156,102 @@ export class QueuePair implements Disposable {
     this.destroy();
   }
 
-  async #post(
-    opcode: WcOpcode,
-    run: (peer: QueuePair) => Promise<Outcome>,
-  ): Promise<WorkCompletion> {
-    if (this.#state === "reset" || this.#state === "destroyed") {
-      throw new DmaBufError("EINVAL", `rdma.${opcode}`, `the queue pair is in ${this.#state}`, {
+  /** The next state comes first: who is woken finds the connection gone. */
+  #disconnect(state: "reset" | "destroyed"): void {
+    const end = this.#end;
+    this.#state = state;
+    this.#end = undefined;
+    if (end !== undefined) {
+      end.peer.#watch?.touch(true);
+      end.peer.#receives.withdraw(end);
+    }
+    this.#receives.flush();
+  }
+
+  async #post(opcode: WcOpcode, run: (end: End) => Promise<Outcome>): Promise<WorkCompletion> {
+    const state = this.#state;
+    const end = this.#end;
+    if (end === undefined) {
+      throw new DmaBufError("EINVAL", `rdma.${opcode}`, `the queue pair is in ${state}`, {
         hint: "connect() it first",
       });
     }
     // The order of requests in the queue matters.
     this.#watch?.touch(true);
-    if (this.#queued >= this.#maxSendWr) {
-      throw new DmaBufError("ENOMEM", `rdma.${opcode}`, `${this.#queued} requests are queued`, {
+    if (end.queued >= this.#maxSendWr) {
+      throw new DmaBufError("ENOMEM", `rdma.${opcode}`, `${end.queued} requests are queued`, {
         hint: "wait for completions",
       });
     }
-    this.#queued += 1;
-    const done = this.#tail.then(() => this.#execute(run));
-    this.#tail = done;
+    end.queued += 1;
+    const done = end.tail.then(() => this.#execute(end, run));
+    end.tail = done;
     const outcome = await done;
     this.#watch?.touch(true);
-    this.#queued -= 1;
+    end.queued -= 1;
     return this.#complete(opcode, outcome);
   }
 
-  async #execute(run: (peer: QueuePair) => Promise<Outcome>): Promise<Outcome> {
-    const peer = this.#peer;
-    if (this.#state !== "ready" || peer === undefined) return { status: "flush-error", bytes: 0 };
-    if (peer.#state !== "ready") return this.#fail(peer, "retry-exceeded", 0, "no answer");
+  async #execute(end: End, run: (end: End) => Promise<Outcome>): Promise<Outcome> {
+    if (!this.#isReady(end.connection)) return FLUSHED;
+    if (!end.peer.#isReady(end.connection)) return this.#break(end, NO_ANSWER);
     await this.pd.device.scheduler.yield({ kind: "latency", on: `${this.pd.device.name}.qp` });
-    const outcome = await run(peer);
-    if (outcome.status !== "success") this.#break(peer);
-    return outcome;
+    const outcome = await run(end);
+    return outcome.status === "success" ? outcome : this.#break(end, outcome);
   }
 
-  async #write(peer: QueuePair, { local, remoteAddr, rkey }: RemoteRequest): Promise<Outcome> {
-    return this.#bursts(localLength(local), async (at, burst) => {
+  async #write(end: End, { local, remoteAddr, rkey }: RemoteRequest): Promise<Outcome> {
+    return this.#bursts(end, localLength(local), async (at, burst) => {
       const fetched = await gather(this.pd, local, at, burst);
       if (!fetched.ok) return localFailure(fetched, at);
-      const put = await peer.#remote(rkey, remoteAddr + BigInt(at), burst, "write");
+      const put = await end.peer.#remote(rkey, remoteAddr + BigInt(at), burst, "write");
       return put.ok ? undefined : remoteFailure(put, at);
     });
   }
 
-  async #read(peer: QueuePair, { local, remoteAddr, rkey }: RemoteRequest): Promise<Outcome> {
-    return this.#bursts(localLength(local), async (at, burst) => {
-      const fetched = await peer.#remote(rkey, remoteAddr + BigInt(at), burst, "read");
+  async #read(end: End, { local, remoteAddr, rkey }: RemoteRequest): Promise<Outcome> {
+    return this.#bursts(end, localLength(local), async (at, burst) => {
+      const fetched = await end.peer.#remote(rkey, remoteAddr + BigInt(at), burst, "read");
       if (!fetched.ok) return remoteFailure({ ...fetched, moved: 0 }, at);
       const put = await scatter(this.pd, local, at, burst);
       return put.ok ? undefined : localFailure(put, at);
     });
   }
 
-  async #send(peer: QueuePair, local: LocalData): Promise<Outcome> {
+  async #send(end: End, local: LocalData): Promise<Outcome> {
+    const { peer } = end;
+    const gone = this.#whyOver(end);
+    if (gone !== undefined) return gone;
     peer.#watch?.touch(true);
     if (peer.#receives.empty && this.#rnrRetry === "none") {
       return { status: "receiver-not-ready", bytes: 0, detail: "the peer has posted no receive" };
     }
-    const receive = await peer.#receives.take();
-    if (receive === undefined) return { status: "retry-exceeded", bytes: 0, detail: "no answer" };
-    if (this.#state !== "ready") {
-      peer.#receives.giveBack(receive);
-      return { status: "flush-error", bytes: 0 };
+    const receive = await peer.#receives.take(end);
+    const over = this.#whyOver(end);
+    if (receive === undefined) return over ?? NO_ANSWER;
+    if (over !== undefined) {
+      peer.#returned(receive, end);
+      return over;
     }
     const length = localLength(local);
     if (length > localLength(receive.local)) {
       receive.done({ status: "local-length-error", bytes: 0 });
       return { status: "remote-invalid-request", bytes: 0, detail: "longer than the receive" };
     }
-    const outcome = await this.#bursts(length, async (at, burst) => {
+    const outcome = await this.#bursts(end, length, async (at, burst) => {
       const fetched = await gather(this.pd, local, at, burst);
       if (!fetched.ok) return localFailure(fetched, at);
       return peer.#receive(receive, at, burst);
     });
-    receive.done(outcome.status === "success" ? outcome : { status: "flush-error", bytes: 0 });
+    receive.done(outcome.status === "success" ? outcome : FLUSHED);
     return outcome;
+  }
+
+  /** A send ended before it used its receive: the next may have it, unless its connection is over. */
+  #returned(receive: Receive, end: End): void {
+    this.#watch?.touch(true);
+    if (this.#isReady(end.connection)) this.#receives.giveBack(receive);
+    else receive.done(FLUSHED);
   }
 
   /** The receiving side of one burst of a send. */
@@ -247,31 +268,40 @@ export class QueuePair implements Disposable {
     return accessRegion(this.pd.device.region(rkey), this.pd, address, bytes, access, kind);
   }
 
-  /** Runs `move` over the message in bursts; a revoke in between stops it at the next one. */
+  /** Runs `move` over the message in bursts; a revoke, or the end of the connection, in between stops it at the next one. */
   async #bursts(
+    end: End,
     length: number,
     move: (at: number, burst: Uint8Array) => Promise<Outcome | undefined>,
   ): Promise<Outcome> {
     const scratch = new Uint8Array(Math.min(length, BURST_BYTES));
     for (let at = 0; at < length; at += BURST_BYTES) {
-      if (this.#state !== "ready") return { status: "flush-error", bytes: at };
+      const over = this.#whyOver(end);
+      if (over !== undefined) return { ...over, bytes: at };
       const failure = await move(at, scratch.subarray(0, Math.min(BURST_BYTES, length - at)));
       if (failure !== undefined) return failure;
     }
     return { status: "success", bytes: length };
   }
 
-  #fail(peer: QueuePair, status: WcStatusName, bytes: number, detail: string): Outcome {
-    this.#break(peer);
-    return { status, bytes, detail };
-  }
-
-  #break(peer: QueuePair): void {
+  /** The failure puts both ends into the error state: those of its own connection only. */
+  #break({ peer, connection }: End, failure: Outcome): Outcome {
     for (const pair of [this, peer]) {
-      if (pair.#state !== "ready") continue;
+      if (!pair.#isReady(connection)) continue;
       pair.#state = "error";
       pair.#receives.flush();
     }
+    return failure;
+  }
+
+  #isReady(connection: object): boolean {
+    return this.#state === "ready" && this.#end?.connection === connection;
+  }
+
+  /** How a request of that connection ends where it is over, here or at the peer. */
+  #whyOver({ peer, connection }: End): Outcome | undefined {
+    if (!this.#isReady(connection)) return FLUSHED;
+    return peer.#isReady(connection) ? undefined : NO_ANSWER;
   }
 
   #complete(opcode: WcOpcode, { status, bytes, detail }: Outcome): WorkCompletion {

@@ -1,3 +1,4 @@
+import { MicrotaskScheduler, type Waiter, type WaitPoint } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
 import { type MemoryRegion, MrAccess, type MrMode, type Pd, RdmaDevice } from "../src/index.js";
 import { FakeExporter, fakeNic, span, turns } from "./fixtures/exporter.js";
@@ -176,6 +177,97 @@ describe("RDMA write and read", () => {
     await Promise.all(posts);
     expect(done).toEqual([1, 2]);
     expect(engine.memory.get(0x100_1000)).toBe(2);
+  });
+});
+
+describe("a reset", () => {
+  it("flushes what was posted before: nothing of it reaches the next connection", async () => {
+    const { mr, pd, qp, engine } = await loopback();
+    const next = pd.createQp();
+    const old = [1, 2].map((byte) => qp.postWrite(write(mr, 0n, Uint8Array.of(byte))));
+    qp.reset();
+    qp.connect(next);
+    const fresh = qp.postWrite(write(mr, 1n, Uint8Array.of(3)));
+    expect((await Promise.all([...old, fresh])).map(({ status }) => status)).toEqual([
+      "flush-error",
+      "flush-error",
+      "success",
+    ]);
+    expect([qp.state, next.state]).toEqual(["ready", "ready"]);
+    expect(engine.requests).toEqual([{ kind: "write", address: 0x100_1001n, length: 1 }]);
+  });
+
+  it("empties the send queue at once", async () => {
+    const { mr, pd } = await loopback();
+    const qp = pd.createQp({ maxSendWr: 1 });
+    qp.connect(qp);
+    const old = qp.postWrite(write(mr, 0n, Uint8Array.of(1)));
+    qp.reset();
+    qp.connect(qp);
+    const fresh = qp.postWrite(write(mr, 0n, Uint8Array.of(2)));
+    expect([(await old).status, (await fresh).status]).toEqual(["flush-error", "success"]);
+  });
+
+  it("withdraws a send that waits for the old peer's receive; neither connection is held up", async () => {
+    const { mr, pd, qp, peer } = await loopback();
+    const waiting = qp.postSend(Uint8Array.of(1));
+    await turns();
+    const next = pd.createQp();
+    qp.reset();
+    qp.connect(next);
+    expect(await waiting).toMatchObject({ status: "flush-error" });
+    expect(await qp.postWrite(write(mr, 0n, Uint8Array.of(2)))).toMatchObject({
+      status: "success",
+    });
+    const into = new Uint8Array(1);
+    const receive = peer.postReceive(into);
+    await turns();
+    peer.reset();
+    expect([await receive, into[0]]).toMatchObject([{ status: "flush-error" }, 0]);
+  });
+
+  it("of the peer ends a transfer on its way without an answer, and its next connection is not touched", async () => {
+    const [a, b] = [await node("0000:0a:00.0"), await node("0000:0b:00.0")];
+    const { qp, peer } = pair(a.pd, b.pd);
+    const next = b.pd.createQp();
+    b.engine.gate = () => {
+      peer.reset();
+      peer.connect(next);
+      b.engine.gate = undefined;
+      return Promise.resolve();
+    };
+    expect(await qp.postWrite(write(b.mr, 0n, pattern(0x2_0000)))).toMatchObject({
+      status: "retry-exceeded",
+      bytes: 0x1_0000,
+    });
+    expect(b.engine.requests).toHaveLength(1);
+    expect([qp.state, peer.state, next.state]).toEqual(["error", "ready", "ready"]);
+    expect(await next.postWrite(write(b.mr, 0n, pattern(4)))).toMatchObject({ status: "success" });
+  });
+
+  it("of the peer leaves no receive to a send of the connection before", async () => {
+    const { pd, qp, peer } = await loopback();
+    const next = pd.createQp();
+    const send = qp.postSend(Uint8Array.of(1));
+    peer.reset();
+    peer.connect(next);
+    const into = new Uint8Array(1);
+    const receive = peer.postReceive(into);
+    expect(await send).toMatchObject({ status: "retry-exceeded" });
+    expect(await next.postSend(Uint8Array.of(2))).toMatchObject({ status: "success" });
+    expect([await receive, into[0]]).toMatchObject([{ status: "success" }, 2]);
+  });
+
+  it("between a receive and the send it was given to flushes the receive", async () => {
+    const { qp, peer } = await loopback();
+    const send = qp.postSend(Uint8Array.of(1));
+    await turns();
+    const receive = peer.postReceive(new Uint8Array(1));
+    peer.reset();
+    expect([await send, await receive]).toMatchObject([
+      { status: "retry-exceeded" },
+      { status: "flush-error" },
+    ]);
   });
 });
 
@@ -378,6 +470,30 @@ describe("send and receive", () => {
     const receive = other.qp.postReceive(new Uint8Array(1));
     other.qp.destroy();
     expect(await receive).toMatchObject({ status: "flush-error" });
+  });
+
+  it("waits through the scheduler, which can name who is stuck", async () => {
+    const waits: string[] = [];
+    class Told extends MicrotaskScheduler {
+      override park(point: WaitPoint): Waiter {
+        waits.push(`${point.kind} ${point.on}`);
+        return super.park(point);
+      }
+    }
+    const device = new RdmaDevice(fakeNic("nic").fn, { scheduler: new Told() });
+    const pd = device.allocPd();
+    const { qp, peer } = pair(pd, pd);
+    const send = qp.postSend(Uint8Array.of(1));
+    await turns();
+    expect(waits).toEqual(["drain nic.qp2 receive"]);
+    const receive = qp.postReceive(new Uint8Array(1));
+    expect(waits.slice(1)).toEqual(["drain nic.qp1 completion"]);
+    await device.close();
+    expect([await send, await receive]).toMatchObject([
+      { status: "flush-error" },
+      { status: "flush-error" },
+    ]);
+    expect(peer.state).toBe("destroyed");
   });
 
   it("needs a device that can master the bus", () => {
