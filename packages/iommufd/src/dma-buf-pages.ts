@@ -1,5 +1,6 @@
 import {
   type Attachment,
+  Closing,
   type DmaBuf,
   DmaBufError,
   type DmaBufReference,
@@ -41,6 +42,7 @@ export class DmaBufPages {
   readonly areas = new Set<Area>();
   readonly #context: ImporterContext;
   readonly #reference: DmaBufReference;
+  readonly #ending = new Closing();
   #attachment: Attachment | undefined;
   /** The kernel's marker is a range of length 0, which is also how an import begins: what is told before the query is no revoke (R14). */
   #revoked = true;
@@ -70,12 +72,8 @@ export class DmaBufPages {
     try {
       // Everything the revoke handler touches exists before the attach (known-bugs B37).
       pages.#attachment = pages.buffer.attach(context.device, pages.#importer());
-      const held = await pages.buffer.reservation.lock(options);
-      try {
-        return pages.#fill(held, slice, insert);
-      } finally {
-        held.release();
-      }
+      const fill = (held: Held): Area => pages.#fill(held, slice, insert);
+      return await pages.buffer.reservation.hold(fill, options);
     } catch (error) {
       pages.#attachment?.detach();
       reference.put();
@@ -121,15 +119,17 @@ export class DmaBufPages {
 
   /**
    * The last area is gone: unpin under the reservation, detach without it, put, in this order (iommufd R21, known-bugs B25 and B58).
-   * Waits for the reservation, as the kernel does, and cannot fail.
+   * Waits for the reservation, as the kernel does, and fails only where the exporter throws; the next call goes on from there.
    */
-  async release(): Promise<void> {
-    const attachment = this.#attached();
-    const held = await this.buffer.reservation.lock();
-    attachment.unpin(held);
-    held.release();
-    attachment.detach();
-    this.#reference.put();
+  release(): Promise<void> {
+    return this.#ending.run(async () => {
+      const attachment = this.#attached();
+      await this.buffer.reservation.hold((held) => {
+        if (attachment.pins > 0) attachment.unpin(held);
+      });
+      attachment.detach();
+      this.#reference.put();
+    });
   }
 
   /** The part of {@link import} that runs under the reservation. */

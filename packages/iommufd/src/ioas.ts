@@ -1,6 +1,7 @@
 import {
   type AddressSpace,
   asyncDispose,
+  Closing,
   type DmaAccess,
   type DmaBuf,
   DmaBufError,
@@ -51,8 +52,9 @@ export class Ioas implements IommufdObject, AsyncDisposable {
   readonly #areas = new AreaList();
   readonly #devices: DeviceAttachments;
   readonly #accesses = new Set<IommufdAccess>();
-  readonly #releases = new Set<Promise<void>>();
-  #open = true;
+  /** Buffers without areas that are not let go yet. */
+  readonly #leaving = new Set<DmaBufPages>();
+  readonly #closing = new Closing();
 
   /** @internal Made by {@link Iommufd.allocIoas}. */
   constructor(id: number, space: AddressSpace, context: ImporterContext, owner: IoasOwner) {
@@ -254,7 +256,10 @@ export class Ioas implements IommufdObject, AsyncDisposable {
    */
   async destroy(): Promise<void> {
     this.#context.watch?.touch(true);
-    if (!this.#open) return;
+    if (this.#closing.begun) {
+      await this.close();
+      return;
+    }
     const users = this.#devices.size + this.#accesses.size;
     if (users > 0) {
       throw new DmaBufError("EBUSY", "iommufd.destroy", `ioas ${this.id} has ${users} users`, {
@@ -266,19 +271,19 @@ export class Ioas implements IommufdObject, AsyncDisposable {
 
   /**
    * What closing /dev/iommu does to one address space: ends accesses, detaches devices, unmaps everything and waits until every buffer is
-   * let go. Closing twice is harmless.
+   * let go. Closing twice is harmless; after a failure it goes on from there.
    */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     this.#context.watch?.touch(true);
-    if (this.#open) {
-      this.#open = false;
+    return this.#closing.run(async () => {
       for (const access of [...this.#accesses]) access.close();
       this.#devices.close();
       await this.#unmapAreas([...this.#areas]);
       this.space[dispose]();
+      // Those of unmaps under way, and of unmaps whose exporter threw.
+      await Promise.all([...this.#leaving].map((pages) => this.#release(pages)));
       this.#owner.objects.remove(this);
-    }
-    await Promise.all(this.#releases);
+    });
   }
 
   async [asyncDispose](): Promise<void> {
@@ -335,18 +340,18 @@ export class Ioas implements IommufdObject, AsyncDisposable {
   }
 
   async #release(pages: DmaBufPages): Promise<void> {
-    const release = pages.release();
-    this.#releases.add(release);
-    await release;
+    this.#leaving.add(pages);
+    await pages.release();
     // Closing waits for it.
     this.#context.watch?.touch(true);
-    this.#releases.delete(release);
+    this.#leaving.delete(pages);
   }
 
   /** Every entry: what follows uses areas, page tables and ids. */
   #assertOpen(syscall: string): void {
     this.#context.watch?.touch(true);
-    if (!this.#open) throw new DmaBufError("EBADF", syscall, `ioas ${this.id} is closed`);
+    if (!this.#closing.begun) return;
+    throw new DmaBufError("EBADF", syscall, `ioas ${this.id} is closed`);
   }
 }
 

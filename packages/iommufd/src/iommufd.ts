@@ -1,5 +1,6 @@
 import {
   asyncDispose,
+  Closing,
   DmaBufError,
   type DmaDevice,
   defaultScheduler,
@@ -39,7 +40,7 @@ export class Iommufd implements AsyncDisposable {
   readonly #hwpts = new Map<DmaDevice, Hwpt>();
   readonly #context: ImporterContext;
   readonly #restorer: Restorer | undefined;
-  #open = true;
+  readonly #closing = new Closing();
 
   constructor(backend: IommuBackend, options: IommufdOptions = {}) {
     this.backend = backend;
@@ -123,16 +124,19 @@ export class Iommufd implements AsyncDisposable {
     await this.#restorer?.settled();
   }
 
-  /** Closes /dev/iommu: every address space with its mappings, page tables and devices. Closing twice is harmless. */
-  async close(): Promise<void> {
+  /**
+   * Closes /dev/iommu: every address space with its mappings, page tables and devices. Closing twice is harmless; after a failure it goes on
+   * from there.
+   */
+  close(): Promise<void> {
     this.#context.watch?.touch(true);
-    if (!this.#open) return;
-    this.#open = false;
-    for (const object of [...this.#objects]) {
-      if (object instanceof Ioas) await object.close();
-    }
-    this.#devices.clear();
-    await this.settled();
+    return this.#closing.run(async () => {
+      for (const object of [...this.#objects]) {
+        if (object instanceof Ioas) await object.close();
+      }
+      this.#devices.clear();
+      await this.settled();
+    });
   }
 
   async [asyncDispose](): Promise<void> {
@@ -141,6 +145,6 @@ export class Iommufd implements AsyncDisposable {
 
   #assertOpen(syscall: string): void {
     this.#context.watch?.touch(true);
-    if (!this.#open) throw new DmaBufError("EBADF", syscall, "the iommufd is closed");
+    if (this.#closing.begun) throw new DmaBufError("EBADF", syscall, "the iommufd is closed");
   }
 }

@@ -209,6 +209,52 @@ describe("the end of an address space", () => {
     expect(() => iommufd.allocIoas()).toThrow(expect.objectContaining({ code: "EBADF" }));
   });
 
+  it("iommufd R21: an exporter that throws at unpin leaves its reservation free, and the next close goes on", async () => {
+    const { iommufd, ioas } = setup();
+    const exporter = new FakeExporter({ pin: true });
+    const mapping = await ioas.mapDmaBuf(exporter.buffer, { slice: whole, access: "rw" });
+    exporter.failing = { step: "unpin", error: new DmaBufError("EIO", "fake.unpin", "broken") };
+    await expect(mapping.unmap()).rejects.toMatchObject({ code: "EIO" });
+    expect([mapping.mapped, exporter.buffer.reservation.isLocked]).toEqual([false, false]);
+    await expect(iommufd.close()).rejects.toMatchObject({ code: "EIO" });
+    expect(exporter.attachments).toBe(1);
+    exporter.failing = undefined;
+    await iommufd.close();
+    await ioas.close();
+    expect([exporter.attachments, exporter.buffer.references]).toEqual([0, 1]);
+    expect(exporter.steps.slice(-2)).toEqual(["unpin", "detach"]);
+  });
+
+  it("a close that the backend refuses goes on at the next: the rest unmapped, the space gone, its id free", async () => {
+    const { backend, iommufd, ioas, exporter, map } = setup();
+    await map(0x1_0000n);
+    await map(0x2_0000n);
+    backend.space.failUnmap = new DmaBufError("EIO", "fake.unmap", "broken");
+    await expect(ioas.close()).rejects.toMatchObject({ code: "EIO" });
+    expect(() => ioas.allow([])).toThrow(expect.objectContaining({ code: "EBADF" }));
+    expect([backend.space.disposed, ioas.areaCount]).toEqual([false, 2]);
+    backend.space.failUnmap = undefined;
+    await ioas.close();
+    expect([backend.space.disposed, exporter.attachments]).toEqual([true, 0]);
+    expect(iommufd.allocIoas().id).toBe(ioas.id);
+  });
+
+  it("a second close of the iommufd waits for the first", async () => {
+    const { iommufd, exporter, map } = setup();
+    await map(0x1_0000n);
+    const held = await exporter.buffer.reservation.lock();
+    const first = iommufd.close();
+    let second = false;
+    const waits = iommufd.close().then(() => {
+      second = true;
+    });
+    for (let i = 0; i < 30; i++) await Promise.resolve();
+    expect(second).toBe(false);
+    held.release();
+    await Promise.all([first, waits]);
+    expect(exporter.attachments).toBe(0);
+  });
+
   it("a second close waits for the buffers that the first lets go", async () => {
     const { ioas, exporter, map } = setup();
     await map(0x1_0000n);
