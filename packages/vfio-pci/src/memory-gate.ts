@@ -35,8 +35,11 @@ export class MemoryGate {
   readonly state: MemoryState;
   readonly list: BufferList;
   readonly views: BarViews;
-  /** Set by close, under the lock: who waited for the lock meanwhile finds the device gone. */
-  closed = false;
+  /**
+   * `closing` from the first close on, though it may be given up and done again: nothing new begins. `closed` is set under the lock: who
+   * waited for the lock meanwhile finds the device gone.
+   */
+  phase: "open" | "closing" | "closed" = "open";
   readonly #events: EventSink | undefined;
 
   constructor(
@@ -66,7 +69,7 @@ export class MemoryGate {
   ): Promise<void> {
     const guard = await this.list.memoryLock.lock(options);
     try {
-      if (this.closed) throw closedDevice(syscall, this.fn);
+      if (this.phase === "closed") throw closedDevice(syscall, this.fn);
       this.announce(trigger);
       await work();
     } catch (error) {

@@ -90,8 +90,6 @@ export class VfioPciDevice implements BarExporter {
   readonly #providers: (BarProvider | undefined)[] = [];
   /** Whether it is open is asked without the memory lock. */
   readonly #watch: ObjectWatch | undefined;
-  #closing = false;
-  #closed = false;
   #exported = 0;
 
   /** @internal Made by `VfioPci.open`. */
@@ -116,14 +114,14 @@ export class VfioPciDevice implements BarExporter {
   /** True once closed; nothing can be done with the device any more. */
   get closed(): boolean {
     this.#watch?.touch(false);
-    return this.#closed;
+    return this.#gate.phase === "closed";
   }
 
   /** Whether a buffer exported now could be mapped (vfio-pci-dmabuf R22). */
   get memoryEnabled(): boolean {
     this.#list.memoryLock.touch(false);
     this.#watch?.touch(false);
-    return !this.#closing && this.#gate.state.enabled;
+    return this.#gate.phase === "open" && this.#gate.state.enabled;
   }
 
   /** Revokes that wait for importers, with what they wait for. */
@@ -272,24 +270,24 @@ export class VfioPciDevice implements BarExporter {
 
   /**
    * Closes the device: revokes and drains every buffer for good, cuts them off, then disables the function (vfio-pci-dmabuf R28,
-   * known-bugs B6). Buffers stay valid objects that can be looked at and closed. Closing twice is harmless.
+   * known-bugs B6). Buffers stay valid objects that can be looked at and closed. Closing twice is harmless: each call waits as long as its
+   * own options say, and one that is given up leaves the work to the others.
    *
    * @throws DmaBufError EINTR, ETIMEDOUT: the device is unusable by then, and closing again finishes the work.
    */
   async close(options?: WaitOptions): Promise<void> {
     this.#watch?.touch(true);
-    if (this.#closed) return;
-    this.#closing = true;
     const gate = this.#gate;
+    if (gate.phase === "closed") return;
+    gate.phase = "closing";
     gate.views.close();
     try {
       await gate.exclusive("vfio.close", "close", options, async () => {
         await this.#list.move(true, options);
         this.#list.orphan();
         gate.state.disable();
-        gate.closed = true;
         this.#watch?.touch(true);
-        this.#closed = true;
+        gate.phase = "closed";
         this.#registration.put();
         this.#setup.onClosed(this);
       });
@@ -314,7 +312,7 @@ export class VfioPciDevice implements BarExporter {
   /** @internal @throws DmaBufError EBADF once closing has begun. */
   assertOpen(syscall: string): void {
     this.#watch?.touch(false);
-    if (this.#closing) throw closedDevice(syscall, this.device);
+    if (this.#gate.phase !== "open") throw closedDevice(syscall, this.device);
   }
 
   /** V11 to V20. */

@@ -44,7 +44,7 @@ export class VirtualConfig {
     checkAccess("vfio.writeConfig", offset, size);
     for (const access of chop(offset, size, value)) {
       // A piece may have waited for the memory lock while the device was closed.
-      if (this.#gate.closed) throw closedDevice(SYSCALL, this.#fn);
+      if (this.#gate.phase === "closed") throw closedDevice(SYSCALL, this.#fn);
       await this.#write(access, options);
     }
   }
