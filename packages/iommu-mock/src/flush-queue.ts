@@ -43,8 +43,8 @@ export class FlushQueue implements StaleTranslations {
   readonly #latencyUs: number;
   readonly #free: (granule: number, granules: number) => void;
   #queue: QueuedRange[] = [];
-  /** Handed to a flush that has not ended. */
-  #flushing: QueuedRange[] = [];
+  /** Batches handed to a flush that has not ended. */
+  readonly #flushing = new Set<readonly QueuedRange[]>();
   #timer: Disposable | undefined;
 
   constructor(
@@ -64,7 +64,9 @@ export class FlushQueue implements StaleTranslations {
 
   /** Ranges whose IOVA is not free yet. */
   get pending(): number {
-    return this.#queue.length + this.#flushing.length;
+    let ranges = this.#queue.length;
+    for (const batch of this.#flushing) ranges += batch.length;
+    return ranges;
   }
 
   /** The translations of a range, before they are unmapped. */
@@ -93,9 +95,13 @@ export class FlushQueue implements StaleTranslations {
   }
 
   lookup(iova: number, max: number, need: number, out: Translation): number {
-    return (
-      lookupIn(this.#queue, iova, max, need, out) || lookupIn(this.#flushing, iova, max, need, out)
-    );
+    let found = lookupIn(this.#queue, iova, max, need, out);
+    if (found > 0 || this.#flushing.size === 0) return found;
+    for (const batch of this.#flushing) {
+      found = lookupIn(batch, iova, max, need, out);
+      if (found > 0) break;
+    }
+    return found;
   }
 
   /** Flushes and frees everything at once, and stops the timer. */
@@ -107,10 +113,10 @@ export class FlushQueue implements StaleTranslations {
 
   #flushNow(): void {
     this.#domain.flush();
-    const done = [...this.#flushing, ...this.#queue];
-    this.#flushing = [];
+    const done = [...this.#flushing, this.#queue];
+    this.#flushing.clear();
     this.#queue = [];
-    for (const { granule, granules } of done) this.#free(granule, granules);
+    for (const batch of done) this.#freeAll(batch);
   }
 
   #flushLater(): void {
@@ -119,15 +125,18 @@ export class FlushQueue implements StaleTranslations {
       return;
     }
     const batch = this.#queue;
-    this.#flushing.push(...batch);
+    this.#flushing.add(batch);
     this.#queue = [];
     this.#scheduler.at(this.#scheduler.nowUs + this.#latencyUs, () => {
-      const done = batch.filter((range) => this.#flushing.includes(range));
-      if (done.length === 0) return;
+      // An overflow or a drain was faster.
+      if (!this.#flushing.delete(batch)) return;
       this.#domain.flush();
-      this.#flushing = this.#flushing.filter((range) => !done.includes(range));
-      for (const { granule, granules } of done) this.#free(granule, granules);
+      this.#freeAll(batch);
     });
+  }
+
+  #freeAll(batch: readonly QueuedRange[]): void {
+    for (const { granule, granules } of batch) this.#free(granule, granules);
   }
 }
 

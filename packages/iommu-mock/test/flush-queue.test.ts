@@ -82,6 +82,21 @@ describe("a lazy domain", () => {
     expect(one.iommu.stats.flushWaitUs).toBe(100);
   });
 
+  it("an overflow frees what an earlier flush is still busy with, once (dma-iova R13)", () => {
+    const one = lazy({ flushLatencyUs: 50 });
+    const first = one.share();
+    one.scheduler.advance(10_000);
+    const second = one.share();
+    expect(one.port.iovas.queued).toBe(2);
+    expect([first, second].map((address) => reach(one, address))).toEqual([hex(BAR), hex(BAR)]);
+    for (let i = 0; i < 255; i++) one.share();
+    expect([one.port.iovas.queued, one.iommu.stats.flushes]).toEqual([1, 1]);
+    expect(reach(one, first)).toBe("not-present");
+    const { cached } = one.port.iovas;
+    one.scheduler.advance(50);
+    expect([one.port.iovas.cached, one.iommu.stats.flushes]).toEqual([cached, 1]);
+  });
+
   it("a strict domain is done when unmap returns (dma-iova R14)", () => {
     const one = lazy({ mode: "dma" });
     const address = one.share();
