@@ -70,7 +70,7 @@ export class HostMemory {
     );
   }
 
-  /** Bytes at a CPU physical address, past the fabric. @throws DmaBufError EFAULT where there is no RAM. */
+  /** Bytes at a CPU physical address, past the fabric. @throws DmaBufError EINVAL where there is no RAM. */
   peek(address: PhysAddr, length: number): Uint8Array {
     const bytes = new Uint8Array(length);
     this.memory.read(this.#check(address, length, "ram.peek"), bytes, 0, length);

@@ -4,8 +4,9 @@ import { DmaBufError, type ObjectWatch } from "@peerbar/core";
 export const KEY_INDEXES = 1 << 24;
 
 /**
- * Memory keys of one device: 24 bits of index, the lowest free one first, and 8 bits that change each time an index is used again. A key
- * stays taken until its region is deregistered, however dead the region is (rdma-umem R17, known-bugs B33).
+ * Memory keys of one device: 24 bits of index, and 8 bits that change each time an index is used again. The index freed last is taken first,
+ * which is hardest on whoever keeps a stale key; the kernel's drivers leave the choice to the hardware or to chance. A key stays taken until
+ * its region is deregistered, however dead the region is (rdma-umem R17, known-bugs B33).
  */
 export class KeyTable<T> {
   readonly #limit: number;
