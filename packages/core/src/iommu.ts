@@ -69,7 +69,11 @@ export interface AddressSpace extends Disposable {
    * @throws DmaBufError EBUSY while devices are attached to it, ENOENT where it is not of this address space.
    */
   freeDomain(domain: IommuDomain): void;
-  /** From now on the device's DMA is translated here, by the given domain or the first that fits (iommufd R26, R28). */
+  /**
+   * From now on the device's DMA is translated here, by the given domain or the first that fits (iommufd R26, R28). One that is attached
+   * elsewhere, in another domain or another address space of this backend, moves, and an automatic domain it was the last of ends. Where this
+   * throws it stays where it was.
+   */
   attach(device: DmaDevice, domain?: IommuDomain): IommuDomain;
   /** The device's DMA is no longer translated here. @throws DmaBufError where it was not attached. */
   detach(device: DmaDevice): void;

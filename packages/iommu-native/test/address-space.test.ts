@@ -236,6 +236,37 @@ describe("devices and ends", () => {
     expect(() => map(space().space, 3).revoke()).not.toThrow();
   });
 
+  it("loses a device that is attached elsewhere, as the kernel moves it, and does not detach it from there", () => {
+    const kernel = new FakeIommufd();
+    let ioas = 6;
+    kernel.allocIoas = () => ++ioas;
+    const [one, other] = [0, 1].map(() => new NativeAddressSpace(kernel, () => undefined));
+    if (one === undefined || other === undefined) throw new Error("two address spaces");
+    const attached: number[] = [];
+    const device = { name: "nic", pciAddress: undefined, dmaMask: 0n };
+    const point = {
+      file: kernel,
+      id: 1,
+      // The kernel makes a page table of its own for an address space.
+      attach: (pt: number) => {
+        attached.push(pt);
+        return pt + 100;
+      },
+      detach: () => {
+        attached.push(-1);
+      },
+    };
+    setAttachPoint(device, () => point);
+    one.attach(device);
+    expect(one.attach(device).devices).toEqual(["nic"]);
+    expect(other.attach(device).devices).toEqual(["nic"]);
+    expect(one.domains).toEqual([]);
+    one[Symbol.dispose]();
+    expect(attached).toEqual([7, 7, 8]);
+    other.detach(device);
+    expect([attached, other.domains]).toEqual([[7, 7, 8, -1], []]);
+  });
+
   it("refuses what is no descriptor (iommufd M13)", () => {
     const { space: one } = space();
     expect(() => one.map("phys", [], { slice, access: "rw" })).toThrow(

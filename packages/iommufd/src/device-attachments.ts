@@ -34,23 +34,24 @@ export class DeviceAttachments {
     if (old === undefined) throw notAttached(device, "iommufd.replace");
     this.#assertOwn(hwpt);
     if (hwpt === undefined ? old.ioas === this.#ioas : old === hwpt) return old;
-    const back = old.automatic ? undefined : old;
-    old.ioas.detach(device);
-    try {
-      return this.#enter(device, this.#ioas.space.attach(device, hwpt?.domain));
-    } catch (error) {
-      // Nothing else happened in between, so what fitted before fits again.
-      old.ioas.attach(device, back);
-      throw error;
-    }
+    // The backend moves it at once or leaves it where it was (`iommufd_device_replace`); what is known of it follows.
+    const domain = this.#ioas.space.attach(device, hwpt?.domain);
+    const entered = this.#enter(device, domain);
+    old.ioas.left(device, old);
+    return entered;
   }
 
   detach(device: DmaDevice): void {
     const hwpt = this.#owner.hwpts.get(device);
     if (hwpt?.ioas !== this.#ioas) throw notAttached(device, "iommufd.detach");
     this.#ioas.space.detach(device);
+    this.left(device, hwpt);
+  }
+
+  /** The backend has the device elsewhere, or nowhere. */
+  left(device: DmaDevice, hwpt: Hwpt): void {
     hwpt.attached.delete(device);
-    this.#owner.hwpts.delete(device);
+    if (this.#owner.hwpts.get(device) === hwpt) this.#owner.hwpts.delete(device);
     if (hwpt.automatic && hwpt.attached.size === 0) this.#forget(hwpt);
   }
 

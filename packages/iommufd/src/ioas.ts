@@ -132,6 +132,11 @@ export class Ioas implements IommufdObject, AsyncDisposable {
     this.#devices.freeHwpt(hwpt);
   }
 
+  /** @internal A device of that page table was moved away by another address space, or to another page table. */
+  left(device: DmaDevice, hwpt: Hwpt): void {
+    this.#devices.left(device, hwpt);
+  }
+
   /** An in-kernel user of this address space. The caller closes it. */
   createAccess(): IommufdAccess {
     this.#assertOpen("iommufd.createAccess");

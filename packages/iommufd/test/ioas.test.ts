@@ -261,6 +261,29 @@ describe("page tables and devices", () => {
     );
   });
 
+  it("a replace that fails leaves the automatic page table what it was: object, id and place", () => {
+    const { backend, iommufd, ioas } = setup();
+    const other = iommufd.allocIoas();
+    const device = fakeDevice("a");
+    const automatic = ioas.attach(device);
+    const { id, domain } = automatic;
+    const [, space] = backend.spaces;
+    if (space === undefined) throw new Error("two address spaces");
+    space.failAttach = new DmaBufError("EADDRINUSE", "fake.attach", "in the way");
+    for (const move of [() => other.replace(device), () => other.attach(device)]) {
+      expect(move).toThrow(expect.objectContaining({ code: "EADDRINUSE" }));
+    }
+    expect([...ioas.hwpts]).toEqual([automatic]);
+    expect(iommufd.get(id, "hwpt")).toBe(automatic);
+    expect(ioas.attach(device)).toBe(automatic);
+    expect([automatic.domain, automatic.devices]).toEqual([domain, ["a"]]);
+    expect(backend.space.domains).toEqual([domain]);
+    space.failAttach = undefined;
+    const moved = other.replace(device);
+    expect([[...ioas.hwpts], backend.space.domains, moved.devices]).toEqual([[], [], ["a"]]);
+    expect(() => iommufd.get(id)).toThrow(expect.objectContaining({ code: "ENOENT" }));
+  });
+
   it("iommufd R30: a device may import its own BAR: nobody is asked for a route", async () => {
     const { ioas, map } = setup();
     ioas.attach(fakeDevice("0000:01:00.0"));

@@ -33,6 +33,9 @@ interface Attachable {
   use(table: PageTable | undefined): void;
 }
 
+/** Where each device is attached: an attach elsewhere takes it from there. */
+const places = new WeakMap<Attachable, SimpleAddressSpace>();
+
 /** An I/O address space of the reference backend: areas in order, and a page table for each domain. */
 export class SimpleAddressSpace implements AddressSpace {
   readonly id: number;
@@ -92,6 +95,9 @@ export class SimpleAddressSpace implements AddressSpace {
     this.#reserve(port.client.reserved);
     const target =
       this.#domains.find((one) => domain === undefined || one === domain) ?? this.#makeDomain(true);
+    if (target.ports.has(device.name)) return target;
+    places.get(port)?.detach(device);
+    places.set(port, this);
     target.ports.set(device.name, port);
     port.use(target.table);
     return target;
