@@ -32,13 +32,10 @@ export async function importFence(
   const usage: FenceUsage = checked(access, "dmabuf.importSyncFile") === "read" ? "read" : "write";
   const fences = unwrapFences(file.fence);
   if (fences.length === 0) return;
-  const held = await reservation.lock(options);
-  try {
+  await reservation.hold((held) => {
     reservation.reserveFences(held, fences.length);
     for (const fence of fences) reservation.addFence(held, fence, usage);
-  } finally {
-    held.release();
-  }
+  }, options);
 }
 
 const accesses: readonly string[] = ["read", "write", "rw"] satisfies SyncAccess[];

@@ -30,14 +30,13 @@ export class Restorer {
   }
 
   async #restore(pages: DmaBufPages): Promise<void> {
-    const held = await pages.buffer.reservation.lock();
-    this.#tasks.delete(pages);
-    try {
-      pages.restore(held);
-    } catch {
-      // Not lifted yet, revoked again meanwhile, or no room: it stays revoked, and the next announcement tries again.
-    } finally {
-      held.release();
-    }
+    await pages.buffer.reservation.hold((held) => {
+      this.#tasks.delete(pages);
+      try {
+        pages.restore(held);
+      } catch {
+        // Not lifted yet, revoked again meanwhile, or no room: it stays revoked, and the next announcement tries again.
+      }
+    });
   }
 }

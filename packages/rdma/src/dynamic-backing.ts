@@ -38,32 +38,31 @@ export class DynamicBacking extends Backing {
    *
    * @throws DmaBufError ENODEV while the exporter is revoked (R23), EINVAL where no page size fits (the mapping is undone) or after the end.
    */
-  override async fault(options?: WaitOptions): Promise<void> {
-    const held = await this.params.buffer.reservation.lock(options);
-    try {
-      if (this.#gone) throw new DmaBufError("EINVAL", "rdma.fault", "the region is deregistered");
-      const slice = await this.umem.mapPages(held, options);
-      if (this.translation !== undefined) return;
-      try {
-        this.params.onFault(this.program(slice, "EINVAL"));
-      } catch (error) {
-        this.umem.unmapPages(held);
-        throw error;
-      }
-    } finally {
-      held.release();
-    }
+  override fault(options?: WaitOptions): Promise<void> {
+    return this.params.buffer.reservation.hold((held) => this.#faultIn(held, options), options);
   }
 
   /** Under the reservation the hardware forgets it and invalidations stop mattering; the umem's release unmaps (rdma-umem R24). */
   override async release(): Promise<void> {
-    const held = await this.params.buffer.reservation.lock();
-    this.#listening = false;
-    this.#gone = true;
-    this.invalidate(held, "revoked");
-    held.release();
+    await this.params.buffer.reservation.hold((held) => {
+      this.#listening = false;
+      this.#gone = true;
+      this.invalidate(held, "revoked");
+    });
     await this.inFlight.drained();
     await this.umem.release();
+  }
+
+  async #faultIn(held: Held, options: WaitOptions | undefined): Promise<void> {
+    if (this.#gone) throw new DmaBufError("EINVAL", "rdma.fault", "the region is deregistered");
+    const slice = await this.umem.mapPages(held, options);
+    if (this.translation !== undefined) return;
+    try {
+      this.params.onFault(this.program(slice, "EINVAL"));
+    } catch (error) {
+      this.umem.unmapPages(held);
+      throw error;
+    }
   }
 
   #ops(): ImporterOps {

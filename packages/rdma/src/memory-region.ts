@@ -218,8 +218,7 @@ export class MemoryRegion implements AsyncDisposable {
   /** Changes flags and domain of memory that stays. A dead mapping must not come back to life (rdma-umem R29, known-bugs B34). */
   async #reregInPlace(flags: number, pd: Pd, options?: MrOptions): Promise<void> {
     const old = this.#live("rdma.reregMr");
-    const held = await old.params.buffer.reservation.lock(options);
-    try {
+    await old.params.buffer.reservation.hold(() => {
       this.#live("rdma.reregMr");
       if (old.revoked) {
         throw new DmaBufError("EINVAL", "rdma.reregMr", "the region was revoked", {
@@ -228,9 +227,7 @@ export class MemoryRegion implements AsyncDisposable {
         });
       }
       this.#use(flags, pd);
-    } finally {
-      held.release();
-    }
+    }, options);
   }
 
   #use(flags: number, pd: Pd): void {

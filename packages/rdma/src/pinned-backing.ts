@@ -74,9 +74,9 @@ export class PinnedBacking extends Backing {
 
   /** The device's own revoke: hardware first, then the mapping (rdma-umem R25). */
   async revoke(): Promise<void> {
-    const held = await this.params.buffer.reservation.lock();
-    this.invalidate(held, "revoked");
-    held.release();
+    await this.params.buffer.reservation.hold((held) => {
+      this.invalidate(held, "revoked");
+    });
     await this.inFlight.drained();
     await this.umem.revoke();
   }

@@ -207,13 +207,10 @@ export class DmaBufUmem {
   }
 
   /** `ib_umem_dmabuf_revoke`: takes the reservation itself. */
-  async revoke(): Promise<void> {
-    const held = await this.buffer.reservation.lock();
-    try {
+  revoke(): Promise<void> {
+    return this.buffer.reservation.hold((held) => {
       this.revokeLocked(held);
-    } finally {
-      held.release();
-    }
+    });
   }
 
   /**

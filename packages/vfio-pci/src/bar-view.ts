@@ -71,16 +71,20 @@ export class BarViews {
   async #fault(view: BarView, options: WaitOptions | undefined): Promise<void> {
     const guard = this.#lock.tryLock() ?? (await this.#lock.lock(options));
     const memory = this.#memory;
-    const why = memory.lowPower ? "low power is engaged" : "memory does not decode";
-    const served = memory.decodes && !memory.lowPower;
-    // Under the lock: a zap right after it finds the page and takes it down again.
-    if (served) view.populate();
-    guard.release();
-    if (served) return;
-    throw new DmaBufError("EFAULT", "vfio.access", `SIGBUS: ${why}`, {
-      hint: "turn memory on, leave low power or wake the function to D0, then access again",
-      rule: "vfio-pci-dmabuf R31",
-    });
+    try {
+      // Under the lock: a zap right after it finds the page and takes it down again.
+      if (memory.decodes && !memory.lowPower) {
+        view.populate();
+        return;
+      }
+      const why = memory.lowPower ? "low power is engaged" : "memory does not decode";
+      throw new DmaBufError("EFAULT", "vfio.access", `SIGBUS: ${why}`, {
+        hint: "turn memory on, leave low power or wake the function to D0, then access again",
+        rule: "vfio-pci-dmabuf R31",
+      });
+    } finally {
+      guard.release();
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Held, Lock, type LockGuard, type Scheduler, type WaitOptions } from "@peerbar/core";
+import { type Held, Lock, type Scheduler, type WaitOptions } from "@peerbar/core";
 import type { BarBuffer } from "./bar-buffer.js";
 import type { Registration } from "./registration.js";
 
@@ -61,10 +61,16 @@ export class BufferList {
   leave(buffer: BarBuffer): void {
     const guard = this.memoryLock.tryLock();
     if (guard === undefined) {
-      void this.memoryLock.lock().then((late) => {
-        this.#remove(buffer, late);
+      void this.memoryLock.hold(() => {
+        this.#remove(buffer);
       });
-    } else this.#remove(buffer, guard);
+      return;
+    }
+    try {
+      this.#remove(buffer);
+    } finally {
+      guard.release();
+    }
   }
 
   /**
@@ -90,10 +96,9 @@ export class BufferList {
     for (const buffer of this.#buffers) this.#forget(buffer);
   }
 
-  #remove(buffer: BarBuffer, guard: LockGuard): void {
+  #remove(buffer: BarBuffer): void {
     // Closing may have been faster.
     if (buffer.list !== undefined) this.#forget(buffer);
-    guard.release();
   }
 
   #forget(buffer: BarBuffer): void {
@@ -114,25 +119,21 @@ async function restore(buffer: BarBuffer, options: WaitOptions | undefined): Pro
   await notify(buffer, options, false);
   if (!buffer.drained) await buffer.drain(options);
   const { dmabuf } = buffer;
-  const held = await lockOf(buffer, options);
-  try {
+  await holding(buffer, options, (held) => {
     buffer.markRestored();
     dmabuf.mappingsRestored(held);
-  } finally {
-    held.release();
-  }
+  });
   dmabuf.events?.emit({ type: "restore", buffer: dmabuf.label, inode: dmabuf.inode });
 }
 
 /** Invalidates every attachment and waits for all fences, BOOKKEEP included (known-bugs B2, B3), with the reservation held. */
-async function notify(
+function notify(
   buffer: BarBuffer,
   options: WaitOptions | undefined,
   revokes: boolean,
 ): Promise<void> {
   const { dmabuf } = buffer;
-  const held = await lockOf(buffer, options);
-  try {
+  return holding(buffer, options, async (held) => {
     if (revokes && !buffer.revoked) {
       buffer.markRevoked();
       dmabuf.events?.emit({ type: "revoke", buffer: dmabuf.label, inode: dmabuf.inode });
@@ -140,16 +141,21 @@ async function notify(
     dmabuf.invalidateMappings(held);
     buffer.waitsFor = "fences";
     await dmabuf.reservation.wait("bookkeep", options);
-  } finally {
-    buffer.waitsFor = undefined;
-    held.release();
-  }
+  });
 }
 
-async function lockOf(buffer: BarBuffer, options: WaitOptions | undefined): Promise<Held> {
+/** Runs `work` with the buffer's reservation held, and says meanwhile what is waited for. */
+async function holding(
+  buffer: BarBuffer,
+  options: WaitOptions | undefined,
+  work: (held: Held) => void | Promise<void>,
+): Promise<void> {
   buffer.waitsFor = "lock";
   try {
-    return await buffer.dmabuf.reservation.lock(options);
+    await buffer.dmabuf.reservation.hold((held) => {
+      buffer.waitsFor = undefined;
+      return work(held);
+    }, options);
   } finally {
     buffer.waitsFor = undefined;
   }

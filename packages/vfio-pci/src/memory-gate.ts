@@ -67,16 +67,15 @@ export class MemoryGate {
     options: WaitOptions | undefined,
     work: () => Promise<void>,
   ): Promise<void> {
-    const guard = await this.list.memoryLock.lock(options);
-    try {
-      if (this.phase === "closed") throw closedDevice(syscall, this.fn);
-      this.announce(trigger);
-      await work();
-    } catch (error) {
-      throw isInterrupt(error) ? interrupted(syscall, error, [this]) : error;
-    } finally {
-      guard.release();
-    }
+    await this.list.memoryLock.hold(async () => {
+      try {
+        if (this.phase === "closed") throw closedDevice(syscall, this.fn);
+        this.announce(trigger);
+        await work();
+      } catch (error) {
+        throw isInterrupt(error) ? interrupted(syscall, error, [this]) : error;
+      }
+    }, options);
   }
 
   /** The memory lock where it is free at once. */
