@@ -146,7 +146,7 @@ export class ScatterTable implements Iterable<ScatterEntry> {
     const last = this.#entryOf(firstPage + pageCount - 1);
     const skip = firstPage - (starts[first] ?? 0);
     const end = firstPage + pageCount - (starts[last] ?? 0);
-    return new ScatterSlice(this, first, last, skip, end);
+    return new ScatterSlice(this, { firstPage, pageCount, first, last, skip, end });
   }
 
   /** @internal */
@@ -184,28 +184,64 @@ function badList(reason: string): DmaBufError {
   return new DmaBufError("EINVAL", "scatterlist", reason, { rule: "vfio-pci-dmabuf R34" });
 }
 
+/** Where a slice begins and ends. */
+interface SliceBounds {
+  /** In pages of the table. */
+  readonly firstPage: number;
+  readonly pageCount: number;
+  /** The entries it touches. */
+  readonly first: number;
+  readonly last: number;
+  /** Pages cut off the front of the first entry. */
+  readonly skip: number;
+  /** Pages of the last entry that belong to the slice, counted from that entry's own start. */
+  readonly end: number;
+}
+
 /** A part of a {@link ScatterTable}: what `ib_umem_dmabuf` trims a mapping to (rdma-umem R7, R8). */
 export class ScatterSlice implements Iterable<ScatterEntry> {
   readonly table: ScatterTable;
   readonly #first: number;
   readonly #last: number;
-  /** Pages cut off the front of the first entry. */
   readonly #skip: number;
-  /** Pages of the last entry that belong to the slice, counted from that entry's own start. */
   readonly #end: number;
+  readonly #firstPage: number;
+  readonly #pageCount: number;
 
   /** @internal Made by {@link ScatterTable.slice}. */
-  constructor(table: ScatterTable, first: number, last: number, skip: number, end: number) {
+  constructor(table: ScatterTable, bounds: SliceBounds) {
     this.table = table;
-    this.#first = first;
-    this.#last = last;
-    this.#skip = skip;
-    this.#end = end;
+    this.#first = bounds.first;
+    this.#last = bounds.last;
+    this.#skip = bounds.skip;
+    this.#end = bounds.end;
+    this.#firstPage = bounds.firstPage;
+    this.#pageCount = bounds.pageCount;
   }
 
   /** Number of entries the slice touches. */
   get entries(): number {
     return this.#last - this.#first + 1;
+  }
+
+  /** Sum of all lengths, in bytes. */
+  get size(): bigint {
+    return BigInt(this.#pageCount) << BigInt(PAGE_SHIFT);
+  }
+
+  /**
+   * Where byte `offset` of the slice is, and how many bytes of the slice follow it in the same entry: by the table's own index.
+   *
+   * @throws RangeError outside the slice.
+   */
+  locate(offset: bigint): ScatterEntry {
+    const left = this.size - offset;
+    if (offset < 0n || left <= 0n) {
+      throw new RangeError(`offset ${String(offset)} of ${String(this.size)} bytes`);
+    }
+    const start = BigInt(this.#firstPage) << BigInt(PAGE_SHIFT);
+    const { address, length } = this.table.locate(start + offset);
+    return { address, length: left < BigInt(length) ? Number(left) : length };
   }
 
   /** First page frame of entry `i` of the slice. */

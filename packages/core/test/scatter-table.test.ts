@@ -95,6 +95,18 @@ describe("a scatter table", () => {
         expect(seen).toEqual(all.slice(first, first + count));
         const at = BigInt(first) * 4096n + 5n;
         expect(table.locate(at).address).toBe(BigInt(all[first] ?? -1) * 4096n + 5n);
+        // Entry by entry, from its middle: nothing of the table beside the slice is told of.
+        let start = 0n;
+        for (const { address, length } of slice) {
+          const into = BigInt(length >> 1) + 5n;
+          expect(slice.locate(start + into)).toEqual({
+            address: address + into,
+            length: length - Number(into),
+          });
+          start += BigInt(length);
+        }
+        expect(slice.size).toBe(start);
+        for (const outside of [-1n, start]) expect(() => slice.locate(outside)).toThrow(RangeError);
       }),
       { numRuns: 1000 },
     );

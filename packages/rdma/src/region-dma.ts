@@ -59,7 +59,7 @@ export async function moveRegion(
       continue;
     }
     const span = translation.locate(Number(address - mr.iova) + moved);
-    const length = Math.min(span.bytes, BURST_BYTES, bytes.length - moved);
+    const length = Math.min(span.length, BURST_BYTES, bytes.length - moved);
     const part = bytes.subarray(moved, moved + length);
     const { status, transferred } = await burst(backing, engine, span.address, part, kind);
     moved += status === "ok" ? length : transferred;
