@@ -30,7 +30,12 @@ export class DefaultDomain {
   readonly #limit32: number;
   #try32First: boolean;
 
-  /** @param watch - the port's, for what the flush queue does on its own. */
+  /**
+   * Takes `domain` over.
+   *
+   * @param watch - the port's, for what the flush queue does on its own.
+   * @throws DmaBufError ENOMEM or ERANGE where a direct region cannot be mapped; nothing of the domain is left then.
+   */
   constructor(
     domain: IoDomain,
     client: IommuClient,
@@ -55,7 +60,12 @@ export class DefaultDomain {
       caching: options.iovaCaching,
       log: options.log,
     });
-    this.#mapDirect(client, shift);
+    try {
+      this.#mapDirect(client, shift);
+    } catch (error) {
+      domain.destroy();
+      throw error;
+    }
     this.queue =
       domain.kind === "dma-fq"
         ? new FlushQueue(
@@ -106,14 +116,22 @@ export class DefaultDomain {
     this.domain.destroy();
   }
 
-  /** Firmware's direct regions are mapped one to one before the device may do DMA. */
+  /** Firmware's direct regions are mapped one to one before the device may do DMA; where they overlap, once. */
   #mapDirect(client: IommuClient, shift: bigint): void {
-    for (const { first, last, kind } of client.reserved) {
-      if (kind !== "direct" && kind !== "direct-relaxable") continue;
-      const from = Number(first >> shift);
-      const granules = Number((last >> shift) + 1n) - from;
-      if (from + granules > this.#limit + 1) continue;
-      this.domain.table?.map(from, from, granules, PROT_READ | PROT_WRITE);
+    const direct = client.reserved
+      .filter(({ kind }) => kind === "direct" || kind === "direct-relaxable")
+      .map(({ first, last }) => ({
+        from: Number(first >> shift),
+        end: Number((last >> shift) + 1n),
+      }))
+      .filter(({ end }) => end <= this.#limit + 1)
+      .sort((a, b) => a.from - b.from);
+    let done = 0;
+    for (const { from, end } of direct) {
+      const low = Math.max(from, done);
+      if (low >= end) continue;
+      this.domain.table?.map(low, low, end - low, PROT_READ | PROT_WRITE);
+      done = end;
     }
   }
 }

@@ -1,7 +1,19 @@
 import { type DmaDirection, iova, mapPhysVec, unmapPhysVec } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
-import { PROT_CACHE, PROT_MMIO, PROT_READ, PROT_WRITE } from "../src/index.js";
-import { BAR, codeOf, errorOf, hex, MASK64, MSI, NIC, range, reach, setup } from "./fixtures.js";
+import { MockIommu, PROT_CACHE, PROT_MMIO, PROT_READ, PROT_WRITE } from "../src/index.js";
+import {
+  BAR,
+  client,
+  codeOf,
+  errorOf,
+  hex,
+  MASK64,
+  MSI,
+  NIC,
+  range,
+  reach,
+  setup,
+} from "./fixtures.js";
 
 const PAGE = 4096n;
 
@@ -139,6 +151,34 @@ describe("tryAllocIova", () => {
     const one = setup({}, { reserved: [direct] });
     expect(reach(one, 0xffff_1000n)).toBe("0xffff1000");
     expect(one.port.dma.tryAllocIova(PAGE)?.address).toBe(0xfffe_f000n);
+  });
+
+  it("maps direct regions that overlap once, as iommu_create_device_direct_mappings does (dma-iova R19)", () => {
+    const region = (first: bigint, last: bigint) => ({ first: iova(first), last: iova(last) });
+    const one = setup(
+      {},
+      {
+        reserved: [
+          { ...region(0x7f00_0000n, 0x7f8f_ffffn), kind: "direct-relaxable" },
+          { ...region(0x7b00_0000n, 0x7f7f_ffffn), kind: "direct" },
+          { ...region(0x7c00_0000n, 0x7c00_ffffn), kind: "direct" },
+        ],
+      },
+    );
+    expect(one.iommu.usage.mappedGranules).toBe(0x4900);
+    expect(reach(one, 0x7f7f_f000n)).toBe("0x7f7ff000");
+    expect(reach(one, 0x7f8f_f000n)).toBe("0x7f8ff000");
+    expect(reach(one, 0x7f90_0000n)).toBe("not-present");
+  });
+
+  it("a direct region that cannot be mapped leaves no device and no page table", () => {
+    const iommu = new MockIommu();
+    const direct = { first: iova(0x1000n), last: iova(0x2fffn), kind: "direct" as const };
+    iommu.injection.arm(2, "table");
+    expect(codeOf(() => iommu.connect(client({ reserved: [direct] })))).toBe("ENOMEM");
+    expect(iommu.usage.tablePages).toBe(0);
+    iommu.injection.disarm();
+    expect(iommu.connect(client({ reserved: [direct] })).name).toBe(NIC);
   });
 });
 
