@@ -106,7 +106,8 @@ export class MockAddressSpace implements AddressSpace {
    * A device that is attached elsewhere moves here. Its own reserved regions must be free of areas and of allowed ranges.
    *
    * @throws DmaBufError ENODEV for a device that is not behind this IOMMU; EADDRINUSE where its reserved regions or the new domain's
-   *   aperture exclude an area; ENOENT for a domain of another address space; ENOMEM. The device then stays where it was.
+   *   aperture exclude an area; ENOENT for a domain of another address space; EINVAL for one of another kind of IOMMU unit (iommufd R26);
+   *   ENOMEM. The device then stays where it was.
    */
   attach(device: DmaDevice, domain?: IommuDomain): AddressSpaceDomain {
     this.#assertLive("iommu.attach");
@@ -120,6 +121,7 @@ export class MockAddressSpace implements AddressSpace {
     if (!moved) this.#reserveRegions(port);
     let target: AddressSpaceDomain;
     try {
+      if (wanted !== undefined) checkFits(port, wanted);
       target = wanted ?? this.#compatible(port) ?? this.#addDomain(port, true);
     } catch (error) {
       if (!moved) this.#set.release(port.name);
@@ -438,4 +440,15 @@ export class MockAddressSpace implements AddressSpace {
       throw new DmaBufError("EBADF", syscall, `address space ${this.id} was disposed of`);
     }
   }
+}
+
+/** What the IOMMU driver says of a domain that it cannot walk (iommufd R26). @throws DmaBufError EINVAL */
+function checkFits(port: MockPort, { id, io }: AddressSpaceDomain): void {
+  if (port.fits(io)) return;
+  throw new DmaBufError(
+    "EINVAL",
+    "iommu.attach",
+    `domain ${id} is ${io.format.name}, for another kind of IOMMU unit than that of ${port.name}`,
+    { rule: "iommufd R26", hint: "allocate a domain for this device" },
+  );
 }

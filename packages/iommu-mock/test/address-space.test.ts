@@ -116,6 +116,24 @@ describe("attached devices", () => {
     expect(space.ranges).toEqual([{ first: 0n, last: ULONG_MAX }]);
   });
 
+  it("take a domain that is named only where their IOMMU unit can walk it: EINVAL (iommufd R26)", () => {
+    const one = open({ devices: { [OTHER]: { format: "arm-64-4k" } } });
+    const reserved = [MSI];
+    const other = deviceOf(one.iommu.connect(client({ name: OTHER, reserved })));
+    const domain = one.space.allocDomain(one.device);
+    const before = one.space.ranges;
+    expect(errorOf(() => one.space.attach(other, domain))).toMatchObject({
+      code: "EINVAL",
+      rule: "iommufd R26",
+    });
+    expect([domain.devices, one.space.ranges]).toEqual([[], before]);
+    // A move within the address space is no other case: the device stays in its own domain.
+    const own = one.space.attach(other);
+    expect(codeOf(() => one.space.attach(other, domain))).toBe("EINVAL");
+    expect([own.devices, domain.devices]).toEqual([[OTHER], []]);
+    expect(one.space.attach(one.device, domain)).toBe(domain);
+  });
+
   it("are refused where an area or an allowed range is in the way: EADDRINUSE (iommufd R5, R27, R28)", () => {
     const { space, device, port } = open({}, { reserved: [MSI] });
     const blocking = map(space, { iova: 0xfee0_0000n });
