@@ -66,8 +66,8 @@ export class IovaSet {
   }
 
   /**
-   * @throws DmaBufError EINVAL for a range that ends before it begins, or for two that overlap; EADDRINUSE over a reserved one. The old set
-   *   stays.
+   * @throws DmaBufError EINVAL for a range that ends before it begins, or for two that overlap; else EADDRINUSE over a reserved one. The
+   *   old set stays.
    */
   allow(ranges: readonly IovaRange[]): void {
     const next = ranges
@@ -78,22 +78,19 @@ export class IovaSet {
         return { first: toPages(first, "iommu.allow"), end: toPages(last + 1n, "iommu.allow") };
       })
       .sort((a, b) => a.first - b.first);
-    next.forEach((range, i) => {
-      const before = next[i - 1];
-      if (before !== undefined && before.end > range.first) {
-        throw new DmaBufError("EINVAL", "iommu.allow", "two allowed ranges overlap");
-      }
-      if (this.isReserved(range.first, range.end)) {
-        throw new DmaBufError(
-          "EADDRINUSE",
-          "iommu.allow",
-          `pages ${hex(range.first)} to ${hex(range.end)} meet a reserved range`,
-          {
-            rule: "iommufd R5",
-          },
-        );
-      }
-    });
+    // The list is loaded whole before anything looks at what is reserved.
+    if (next.some(({ first }, i) => (next[i - 1]?.end ?? 0) > first)) {
+      throw new DmaBufError("EINVAL", "iommu.allow", "two allowed ranges overlap");
+    }
+    const taken = next.find(({ first, end }) => this.isReserved(first, end));
+    if (taken !== undefined) {
+      throw new DmaBufError(
+        "EADDRINUSE",
+        "iommu.allow",
+        `pages ${hex(taken.first)} to ${hex(taken.end)} meet a reserved range`,
+        { rule: "iommufd R5" },
+      );
+    }
     this.#allowed = next;
     this.#changed();
   }

@@ -236,6 +236,16 @@ describe("a chosen IOVA", () => {
         space.allow([at(0x1000n, 0x2fffn), at(0x2000n, 0x3fffn)]);
       }),
     ).toBe("EINVAL");
+    // The list is loaded whole before the reserved ranges are looked at.
+    expect(
+      codeOf(() => {
+        space.allow([
+          at(0xfee0_0000n, 0xfee0_0fffn),
+          at(1n << 32n, (1n << 32n) + 0x1fffn),
+          at((1n << 32n) + 0x1000n, (1n << 32n) + 0x2fffn),
+        ]);
+      }),
+    ).toBe("EINVAL");
     expect(map(space).iova).toBe(0x10_0000n);
   });
 
