@@ -38,3 +38,36 @@ export function invalid(reason: string): DmaBufError {
 export function inUse(reason: string, rule: string): DmaBufError {
   return new DmaBufError("EADDRINUSE", "iommu.attach", reason, { rule });
 }
+
+/** Up to here, in pages, a double has room for every byte of a page: 2^53 bytes. */
+const EXACT_END = 2 ** 41;
+
+/**
+ * Bytes to pages, as a double that may have a fraction: exact for whole pages, and for all up to 2^53. Not for the sum of two: see
+ * {@link isExact}. @throws DmaBufError EINVAL
+ */
+export function toPages(bytes: bigint, syscall: string): number {
+  if (bytes >= 1n << 53n && (bytes & 0xfffn) !== 0n) throw subPage(hex(bytes), syscall);
+  return Number(bytes) / 4096;
+}
+
+/**
+ * Bytes to pages where they are only compared with the ends of areas: of those above 2^53 none is inside of a page, so the middle of the
+ * page stands for all of it.
+ */
+export function toPagesAbout(bytes: bigint): number {
+  if (bytes < 1n << 53n || (bytes & 0xfffn) === 0n) return Number(bytes) / 4096;
+  return Number(bytes >> 12n) + 0.5;
+}
+
+/** A stretch begins and ends where a double says so: whole pages anywhere, parts of pages up to 2^53 bytes. */
+export function isExact(page: number, count: number): boolean {
+  return page + count <= EXACT_END || (Number.isInteger(page) && Number.isInteger(count));
+}
+
+/** What the model has no numbers for. */
+export function subPage(what: string, syscall: string): DmaBufError {
+  return new DmaBufError("EINVAL", syscall, `${what} is not a page multiple`, {
+    hint: "this model has sub-page addresses up to 2^53 only",
+  });
+}

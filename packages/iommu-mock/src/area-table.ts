@@ -2,7 +2,10 @@ import type { Area } from "./area.js";
 import { ANCHOR } from "./range-nodes.js";
 import { RangeTree } from "./range-tree.js";
 
-/** The areas of one address space by IOVA. A JavaScript Map with this much coming and going rehashes all the time. */
+/**
+ * The areas of one address space by IOVA. A JavaScript Map with this much coming and going rehashes all the time. An area may end with the
+ * space: one past its last page is where the tree's anchor is, which is no area.
+ */
 export class AreaTable implements Iterable<Area> {
   readonly #tree = new RangeTree(true);
   readonly #slots: (Area | undefined)[] = [];
@@ -24,11 +27,12 @@ export class AreaTable implements Iterable<Area> {
 
   /** The area that contains the page. */
   at(page: number): Area | undefined {
-    return this.#tree.find(page) ? this.#slots[this.#tree.value] : undefined;
+    return page < ANCHOR && this.#tree.find(page) ? this.#slots[this.#tree.value] : undefined;
   }
 
   /** The area that contains the page, or else the next above it. */
   from(page: number): Area | undefined {
+    if (page >= ANCHOR) return undefined;
     if (!this.#tree.find(page)) {
       this.#tree.lowerBound(page);
       if (this.#tree.low >= ANCHOR) return undefined;
@@ -38,6 +42,7 @@ export class AreaTable implements Iterable<Area> {
 
   /** True where an area meets the stretch. */
   meets(first: number, end: number): boolean {
+    if (first >= ANCHOR) return false;
     if (this.#tree.find(first)) return true;
     this.#tree.lowerBound(first);
     return this.#tree.low < end && this.#tree.low < ANCHOR;

@@ -9,18 +9,9 @@ import {
   type ObjectWatch,
   type PhysRange,
 } from "@peerbar/core";
+import { toPages } from "./address-checks.js";
 import type { IoDomain } from "./io-domain.js";
 import type { MockAddressSpace } from "./mock-address-space.js";
-
-/** Bytes to pages, as a double that may have a fraction: exact for whole pages, and for all below 2^53. */
-export function toPages(bytes: bigint, syscall: string): number {
-  if (bytes >= 1n << 53n && (bytes & 0xfffn) !== 0n) {
-    throw new DmaBufError("EINVAL", syscall, `${hex(bytes)} is not a page multiple`, {
-      hint: "this model has sub-page addresses below 2^53 only",
-    });
-  }
-  return Number(bytes) / 4096;
-}
 
 /** What the address spaces of this backend map. @throws DmaBufError EOPNOTSUPP for anything else. */
 export function physOnly<N extends InterconnectName>(

@@ -1,5 +1,5 @@
 import { DmaBufError, hex, type IovaRange, iova } from "@peerbar/core";
-import { toPages } from "./area.js";
+import { toPages } from "./address-checks.js";
 
 /** One past the last page of a 64-bit space. */
 export const SPACE_END = 2 ** 52;

@@ -20,11 +20,15 @@ import {
   fraction,
   inUse,
   invalid,
+  isExact,
   isMultiple,
+  subPage,
+  toPages,
+  toPagesAbout,
   ULONG_MAX,
 } from "./address-checks.js";
 import { AddressSpaceDomain } from "./address-space-domain.js";
-import { Area, AreaPages, CopiedAreas, physOnly, toPages } from "./area.js";
+import { Area, AreaPages, CopiedAreas, physOnly } from "./area.js";
 import { AreaTable } from "./area-table.js";
 import { IovaSet, SPACE_END } from "./iova-set.js";
 import type { MockIommu } from "./mock-iommu.js";
@@ -214,9 +218,12 @@ export class MockAddressSpace implements AddressSpace {
     if (iovaFirst === 0n && length === ULONG_MAX) return this.unmapAll();
     checkBelowMax(iovaFirst, length, "iommu.unmap");
     if (length === 0n) throw new DmaBufError("EINVAL", "iommu.unmap", "length 0");
-    const first = toPages(iovaFirst, "iommu.unmap");
-    const count = toPages(length, "iommu.unmap");
-    return this.#unmapRange(first, first + count, iovaFirst, length);
+    return this.#unmapRange(
+      toPagesAbout(iovaFirst),
+      toPagesAbout(iovaFirst + length),
+      iovaFirst,
+      length,
+    );
   }
 
   unmapAll(): bigint {
@@ -264,6 +271,8 @@ export class MockAddressSpace implements AddressSpace {
     if (!isMultiple(fraction(offset), this.#room.alignPages)) {
       throw invalid(`the memory starts ${hex(fraction(offset) * 4096)} bytes into a page`);
     }
+    // With a rounded end it would lie over its neighbours, or take no room at all.
+    if (!isExact(page, count)) throw subPage(`the end of ${hex(length)} bytes`, "iommu.map");
     this.#iommu.injection.check("area", "iommu.map");
     const where = { page, count, iova: iova(BigInt(page * 4096)), length };
     const area = new Area(this, pages, offset, where, prot, copied);

@@ -3,12 +3,15 @@ import {
   fraction,
   inUse,
   invalid,
+  isExact,
   isMultiple,
   overflow,
   roundUpPow2,
+  subPage,
+  toPages,
   ULONG_MAX,
 } from "./address-checks.js";
-import { type Area, toPages } from "./area.js";
+import type { Area } from "./area.js";
 import type { AreaTable } from "./area-table.js";
 import type { IoDomain } from "./io-domain.js";
 import { type IovaSet, SPACE_END } from "./iova-set.js";
@@ -90,7 +93,9 @@ function choose(room: Room, length: bigint, count: number, start: bigint): numbe
     const low = Math.max(1, range.first);
     const end = Math.min(range.end, SPACE_END - 1);
     const page = room.areas.lowestFit(low, end, count, align, inPage % align);
-    if (page >= 0) return page;
+    if (page < 0) continue;
+    if (!isExact(page, inPage)) throw subPage("a place inside of a page", "iommu.map");
+    return page;
   }
   throw new DmaBufError("ENOSPC", "iommu.map", `no room for ${hex(length)} bytes`, {
     rule: "iommufd R6",
@@ -103,7 +108,7 @@ export function covering(areas: AreaTable, at: Iova, length: bigint): AreaPart[]
   if (length <= 0n) throw invalid("length 0");
   const parts: AreaPart[] = [];
   let page = toPages(at, "iommu.copy");
-  const end = page + toPages(length, "iommu.copy");
+  const end = toPages(at + length, "iommu.copy");
   while (page < end) {
     const area = areas.at(page);
     if (area === undefined) {

@@ -281,6 +281,47 @@ describe("a fixed IOVA", () => {
     expect(map(space, { iova: 0x10_4000n }).iova).toBe(0x10_4000n);
   });
 
+  it("may be the last page of the space (iommufd M17, R6, R23)", () => {
+    const one = open({ format: "amd-v1" });
+    one.space.attach(one.device);
+    const last = (1n << 64n) - PAGE;
+    map(one.space, { iova: 0x1_0000n });
+    map(one.space, { iova: last, start: BAR + PAGE });
+    expect(reach(one, last)).toBe(hex(BAR + PAGE));
+    expect(one.space.unmap(iova(last), PAGE)).toBe(PAGE);
+    expect(reach(one, last)).toBe("not-present");
+    expect(one.space.areas.map((area) => area.iova)).toEqual([0x1_0000n]);
+    map(one.space, { iova: last });
+    expect(codeOf(() => map(one.space, { iova: last }))).toBe("EEXIST");
+    one.space.copy(one.space, iova(last), PAGE, { access: "r" });
+    expect(one.iommu.usage).toMatchObject({ areas: 3, mappedGranules: 3 });
+    one.space.detach(one.device);
+    one.space.attach(one.device);
+    expect(reach(one, last)).toBe(hex(BAR));
+    expect(one.space.unmapAll()).toBe(3n * PAGE);
+    expect(one.iommu.usage).toMatchObject({ areas: 0, mappedGranules: 0 });
+  });
+
+  it("above 2^53 holds whole pages only: EINVAL, and nothing stays (iommufd M17)", () => {
+    const { space } = open();
+    const high = 1n << 63n;
+    expect(codeOf(() => map(space, { iova: high, length: 0x200n }))).toBe("EINVAL");
+    expect(codeOf(() => map(space, { iova: high + 0x200n }))).toBe("EINVAL");
+    expect(space.areas).toEqual([]);
+    map(space, { iova: 0x1000n, length: 0x200n });
+    map(space, { iova: 0x1200n, length: 0xe00n });
+    // A whole page in parts: the places between are not.
+    expect(
+      codeOf(() => space.copy(space, iova(0x1000n), PAGE, { iova: iova(high), access: "r" })),
+    ).toBe("EINVAL");
+    space.allow([{ first: iova(high), last: iova(ULONG_MAX) }]);
+    expect(codeOf(() => map(space, { length: 0x200n }))).toBe("EINVAL");
+    expect(codeOf(() => map(space, { offset: 0x200n }))).toBe("EINVAL");
+    expect(space.areas).toHaveLength(2);
+    expect(map(space).iova).toBe(high);
+    expect(codeOf(() => space.copy(space, iova(high), 0x200n, { access: "r" }))).toBe("EINVAL");
+  });
+
   it("a map that one domain refuses leaves nothing in the others (iommufd M20)", () => {
     const one = open({ devices: { [OTHER]: { format: "arm-64-4k" } } });
     const other = one.iommu.connect(client({ name: OTHER }));
@@ -447,6 +488,24 @@ describe("unmap", () => {
     map(space, { iova: 0x1_0000n });
     expect(unmap(0x1_0000n, 0x1_4000n)).toBe(5n * PAGE);
     expect(unmap(0n, ULONG_MAX)).toBe(0n);
+  });
+
+  it("knows the bytes of a page above 2^53 too (iommufd R23)", () => {
+    const { space } = open();
+    const at = 1n << 63n;
+    map(space, { iova: at });
+    map(space, { iova: at + PAGE });
+    for (const [first, length] of [
+      [at, 0x200n],
+      [at + 0x200n, PAGE],
+      [at + 0x1e00n, 0x200n],
+      [at + 0x2000n, 0x200n],
+    ] as const) {
+      expect(codeOf(() => space.unmap(iova(first), length))).toBe("ENOENT");
+    }
+    expect(space.areas).toHaveLength(2);
+    expect(space.unmap(iova(at - 0x200n), 0x1200n)).toBe(PAGE);
+    expect(space.unmap(iova(at + PAGE), 0x1200n)).toBe(PAGE);
   });
 
   it("everything is one call (iommufd R23)", () => {
