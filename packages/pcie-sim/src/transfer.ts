@@ -138,16 +138,14 @@ export class Transfer {
     this.#context.fabric.consult();
     const { port } = this.#node;
     if (port === undefined || !this.#node.masters) return undefined;
+    const pfn = Number(address >> 12n);
     const byte = Number(address & 0xfffn);
+    const reach = this.#reach(pfn, byte, length);
+    if (reach <= 0) return undefined;
     const out = { pfn: 0 };
-    const pages = port.translate(
-      Number(address >> 12n),
-      Math.ceil((byte + length) / 4096),
-      write,
-      out,
-    );
+    const pages = port.translate(pfn, Math.ceil((byte + reach) / 4096), write, out);
     if (pages <= 0) return undefined;
-    const granted = Math.min(length, pages * 4096 - byte);
+    const granted = Math.min(reach, pages * 4096 - byte);
     return { address: busAddr((BigInt(out.pfn) << 12n) + BigInt(byte)), length: granted };
   }
 
@@ -158,16 +156,16 @@ export class Transfer {
   #issue(request: Request, pfn: number, byte: number, length: number): TransferStatus {
     const { fabric, events } = this.#context;
     fabric.consult();
-    const inReach = pfn >= 0 && pfn <= this.#lastPfn;
-    const issued = this.#node.masters && inReach;
-    const status = issued ? fabric.request(request, pfn, byte, length) : "unsupported-request";
+    const reach = this.#reach(pfn, byte, length);
+    const issued = this.#node.masters && reach > 0;
+    const status = issued ? fabric.request(request, pfn, byte, reach) : "unsupported-request";
     events?.emit({
       type: "tlp",
       requester: this.#node.name,
       kind: request.write ? "write" : "read",
       translated: request.translated,
       address: (BigInt(pfn) << 12n) + BigInt(byte),
-      length: status === DONE ? fabric.hit.length : length,
+      length: status === DONE ? fabric.hit.length : issued ? reach : length,
       status,
       route: status === DONE ? fabric.hit.route : undefined,
       path: issued ? [...fabric.hit.path] : [],
@@ -175,6 +173,12 @@ export class Transfer {
       target: status === DONE ? (fabric.hit.node?.name ?? "ram") : undefined,
     });
     return status;
+  }
+
+  /** How many of `length` bytes the function can name on its wires: what runs over its DMA mask is another request (dma-iova R2). */
+  #reach(pfn: number, byte: number, length: number): number {
+    if (pfn < 0 || pfn > this.#lastPfn) return 0;
+    return Math.min(length, (this.#lastPfn + 1 - pfn) * 4096 - byte);
   }
 
   #request(write: boolean, options: DmaOptions | undefined): Request {

@@ -1,8 +1,9 @@
-import { busAddr, DmaBufError, MicrotaskScheduler, type Scheduler } from "@peerbar/core";
+import { busAddr, DmaBufError, MicrotaskScheduler, physAddr, type Scheduler } from "@peerbar/core";
 import { acsBits, P2pdma } from "@peerbar/p2pdma";
 import { VfioPci } from "@peerbar/vfio-pci";
 import { describe, expect, it } from "vitest";
 import { Machine } from "../src/index.js";
+import { IommuStub } from "./stub-iommu.js";
 import {
   bar,
   changed,
@@ -358,6 +359,40 @@ describe("DMA engines", () => {
     expect(() => nic.dma.mapPhys({ start: target.start, length: 4096n }, "bidirectional")).toThrow(
       expect.objectContaining({ code: "ENOMEM", rule: "dma-iova R2" }),
     );
+  });
+
+  it("stops at its mask in the middle of a run, whichever way the bytes go (dma-iova R2)", () => {
+    const machine = Machine.from(server(), {
+      ram: [{ start: 0n, length: 0x2_0000_0000n }],
+      dmaMask: () => 0xff_ffffn,
+    });
+    const { engine } = machine.function(NIC);
+    const edge = 0x100_0000n;
+    const bytes = new Uint8Array(8192).fill(7);
+    const cut = { status: "unsupported-request", transferred: 4096, at: edge };
+    expect(engine.writeNow(busAddr(edge - 4096n), bytes)).toEqual(cut);
+    expect(machine.ram.peek(physAddr(edge - 1n), 2)).toEqual(Uint8Array.of(7, 0));
+    machine.ram.poke(physAddr(edge), bytes);
+    const back = new Uint8Array(8192);
+    expect(engine.readNow(busAddr(edge - 4096n), back)).toEqual(cut);
+    expect(back.subarray(4095, 4097)).toEqual(Uint8Array.of(7, 0));
+    expect(engine.copyNow(busAddr(edge - 4096n), busAddr(0x1000n), 8192)).toEqual(cut);
+    machine.ram.poke(physAddr(edge), new Uint8Array(8192));
+    expect(engine.copyNow(busAddr(0x1000n), busAddr(edge - 4096n), 8192)).toEqual(cut);
+    expect(machine.ram.peek(physAddr(edge), 1)).toEqual(Uint8Array.of(0));
+  });
+
+  it("asks for no translation beyond its mask", () => {
+    const iommu = new IommuStub();
+    const machine = Machine.from(server(), { iommu, dmaMask: () => 0xff_ffffn });
+    const { engine } = machine.function(NIC);
+    iommu.map(NIC, 0xff_f000n, 0x5000n, 0x2000n);
+    expect(engine.requestTranslation(busAddr(0xff_f000n), 8192, true)).toEqual({
+      address: 0x5000n,
+      length: 4096,
+    });
+    expect(engine.requestTranslation(busAddr(0x100_0000n), 4096, true)).toBeUndefined();
+    expect(iommu.faults).toEqual([]);
   });
 
   it("dma-iova R2: without an IOMMU the DMA API gives the CPU address unchanged and no IOVA", () => {
