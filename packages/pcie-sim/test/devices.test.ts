@@ -1,4 +1,4 @@
-import { busAddr, type DmaAddr, type PhysAddr } from "@peerbar/core";
+import { busAddr, type DmaAddr, type EventSink, type PhysAddr } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
 import {
   adminOpcodes,
@@ -34,11 +34,22 @@ class NvmeDriver {
     this.#machine = machine;
     this.nvme = new NvmeController(fn, { blocks });
     this.#base = fn.bar(0).start;
+    this.enable();
+  }
+
+  /** From the beginning: CC.EN cleared and set, with an admin queue alone. */
+  enable(): void {
+    this.disable();
+    this.#queues.length = 0;
     this.#addQueue();
     this.#set32(0x24, (15 << 16) | 15);
     this.#set64(0x28, this.#queue(0).sq);
     this.#set64(0x30, this.#queue(0).cq);
     this.#set32(0x14, 1);
+  }
+
+  disable(): void {
+    this.#set32(0x14, 0);
   }
 
   async createIoQueue(): Promise<void> {
@@ -199,6 +210,51 @@ describe("an NVMe controller", () => {
     expect(driver.nvme.ready).toBe(false);
     expect(fn.bar(0).peek(0x1c, 1)[0]).toBe(0);
   });
+
+  it.each(["CC.EN", "a function reset"])(
+    "what was begun before %s has no effect after it, on the media or in memory",
+    async (how) => {
+      let requests = 0;
+      let strike = (): void => undefined;
+      const emit: EventSink["emit"] = (event) => {
+        if (event.type !== "tlp") return;
+        requests -= 1;
+        // Between this request and the next.
+        if (requests === 0) queueMicrotask(strike);
+      };
+      const machine = Machine.from(server(), { events: { emit } });
+      const fn = machine.function(NIC);
+      const driver = new NvmeDriver(machine, fn, 1000);
+      const { media } = driver.nvme;
+      const data = machine.ram.allocate(4 * 4096);
+      const list = machine.ram.allocate(4096);
+      const entries = new BigUint64Array([1n, 2n, 3n].map((i) => data + 4096n * i));
+      machine.ram.poke(list, new Uint8Array(entries.buffer));
+      const command = { prp1: busAddr(data), prp2: busAddr(list), dword12: 31 };
+      const bytes = () => [media.allocated, machine.ram.peek(data, 4 * 4096)];
+      // Fetch, list, four pages, completion: the reset comes behind each of them.
+      for (let after = 1; after <= 7; after++) {
+        for (const opcode of [ioOpcodes.write, ioOpcodes.read]) {
+          driver.enable();
+          await driver.createIoQueue();
+          media.clear();
+          machine.ram.poke(data, new Uint8Array(4 * 4096).fill(0xee));
+          let atReset: unknown[] = [];
+          let done: Promise<void> | undefined;
+          requests = after;
+          strike = () => {
+            if (how === "CC.EN") driver.disable();
+            else done = fn.reset();
+            atReset = bytes();
+          };
+          expect(await driver.run(1, { ...command, opcode })).toBe(after < 7 ? undefined : 0);
+          expect([opcode, after, ...bytes()]).toEqual([opcode, after, ...atReset]);
+          expect(fn.bar(0).peek(0x1c, 1)[0]).toBe(0);
+          await done;
+        }
+      }
+    },
+  );
 
   it("needs 8 KiB of registers", () => {
     const machine = Machine.from(topologyOf([{ at: "0000:00:04.0", bars: [bar(4096n)] }]));

@@ -1,8 +1,16 @@
-import { busAddr, type DmaAddr, DmaBufError, type ObjectWatch, PAGE_SIZE } from "@peerbar/core";
+import {
+  busAddr,
+  type DmaAddr,
+  DmaBufError,
+  type ObjectWatch,
+  PAGE_SIZE,
+  throwIfAborted,
+} from "@peerbar/core";
 import type { SimBar } from "../bar.js";
 import { watchMemory } from "../memory-watch.js";
 import type { SimFunction } from "../sim-function.js";
 import { SparseMemory } from "../sparse-memory.js";
+import { DeviceLife } from "./device-life.js";
 import {
   adminOpcodes,
   COMPLETION_BYTES,
@@ -47,6 +55,11 @@ interface SubmissionQueue {
   tail: number;
 }
 
+/** For what one command does: its transfers end with the life that it was begun in. */
+interface CommandDma {
+  readonly signal: DeviceLife;
+}
+
 /** Bytes of a logical block. */
 export const NVME_BLOCK = 512;
 
@@ -66,8 +79,8 @@ export class NvmeController {
   readonly #watch: ObjectWatch | undefined;
   readonly #submissions = new Map<number, SubmissionQueue>();
   readonly #completions = new Map<number, CompletionQueue>();
-  /** Grows with every reset: what was begun before has no effect after. */
-  #life = 0;
+  /** Another one after every reset: what was begun before has no effect after. */
+  #life: DeviceLife;
 
   /** @throws DmaBufError EINVAL where BAR 0 has no room for the registers; ENODEV where there is none. */
   constructor(fn: SimFunction, options: NvmeOptions = {}) {
@@ -82,6 +95,7 @@ export class NvmeController {
       watchMemory(fn.scheduler, `${fn.name} media`),
     );
     this.#watch = fn.scheduler.watch?.object(`${fn.name} queues`);
+    this.#life = new DeviceLife(this.#watch);
     this.#loop = new WorkLoop(fn.name, fn.scheduler, () => this.#next());
     this.#bar.onWrite = this.#written.bind(this);
     fn.onReset = this.#disable.bind(this);
@@ -143,8 +157,8 @@ export class NvmeController {
   }
 
   #disable(): void {
-    this.#watch?.touch(true);
-    this.#life += 1;
+    this.#life.end();
+    this.#life = new DeviceLife(this.#watch);
     this.#submissions.clear();
     this.#completions.clear();
     this.#set32(CSTS, 0);
@@ -160,21 +174,36 @@ export class NvmeController {
       this.#submissions.delete(id);
       this.#submissions.set(id, queue);
       const life = this.#life;
-      const entry = new Uint8Array(SUBMISSION_BYTES);
-      const from = busAddr(queue.address + BigInt(queue.head * SUBMISSION_BYTES));
-      const fetched = await this.fn.engine.read(from, entry);
-      this.#watch?.touch(true);
-      if (life !== this.#life) return true;
-      if (fetched.status !== "ok") return this.#fatal();
-      queue.head = (queue.head + 1) % queue.size;
-      const command = decodeCommand(entry);
-      const status = await (id === 0 ? this.#admin(command) : this.#io(command));
-      this.#watch?.touch(true);
-      if (life !== this.#life) return true;
-      if (!(await this.#complete(id, queue, command.id, status))) return this.#fatal();
-      return true;
+      try {
+        return await this.#serve(id, queue, { signal: life });
+      } catch (error) {
+        if (life.aborted) return true;
+        throw error;
+      }
     }
     return false;
+  }
+
+  /** One command from fetch to completion. False where the controller cannot go on. @throws DmaBufError EINTR after a reset. */
+  async #serve(id: number, queue: SubmissionQueue, dma: CommandDma): Promise<boolean> {
+    const entry = new Uint8Array(SUBMISSION_BYTES);
+    const from = busAddr(queue.address + BigInt(queue.head * SUBMISSION_BYTES));
+    const fetched = await this.fn.engine.read(from, entry, dma);
+    this.#goOn(dma);
+    if (fetched.status !== "ok") return this.#fatal();
+    queue.head = (queue.head + 1) % queue.size;
+    const command = decodeCommand(entry);
+    const status = await (id === 0 ? this.#admin(command, dma) : this.#io(command, dma));
+    this.#goOn(dma);
+    const told = await this.#complete(id, queue, command.id, status, dma);
+    this.#goOn(dma);
+    return told || this.#fatal();
+  }
+
+  /** After each wait. @throws DmaBufError EINTR where a reset came in between: what follows belongs to the next life. */
+  #goOn(dma: CommandDma): void {
+    this.#watch?.touch(true);
+    throwIfAborted(dma, "nvme");
   }
 
   #fatal(): false {
@@ -189,6 +218,7 @@ export class NvmeController {
     { completion, head }: SubmissionQueue,
     command: number,
     status: number,
+    dma: CommandDma,
   ): Promise<boolean> {
     const entry = new Uint8Array(COMPLETION_BYTES);
     const view = new DataView(entry.buffer);
@@ -200,10 +230,10 @@ export class NvmeController {
       completion.tail = 0;
       completion.phase = completion.phase === 1 ? 0 : 1;
     }
-    return (await this.fn.engine.write(at, entry)).status === "ok";
+    return (await this.fn.engine.write(at, entry, dma)).status === "ok";
   }
 
-  async #admin(command: NvmeCommand): Promise<number> {
+  async #admin(command: NvmeCommand, dma: CommandDma): Promise<number> {
     const { opcode, dword10, dword11, prp1 } = command;
     const id = dword10 & 0xffff;
     const size = (dword10 >>> 16) + 1;
@@ -226,7 +256,7 @@ export class NvmeController {
       case adminOpcodes.deleteCompletionQueue:
         return this.#delete(id, this.#completions);
       case adminOpcodes.identify:
-        return this.#identify(command);
+        return this.#identify(command, dma);
       default:
         return nvmeStatus.invalidOpcode;
     }
@@ -241,7 +271,7 @@ export class NvmeController {
   }
 
   /** Identify namespace (CNS 0): its size; everything else of the page is zero. */
-  async #identify(command: NvmeCommand): Promise<number> {
+  async #identify(command: NvmeCommand, dma: CommandDma): Promise<number> {
     if ((command.dword10 & 0xff) > 1) return nvmeStatus.invalidField;
     const page = new Uint8Array(PAGE_SIZE);
     const view = new DataView(page.buffer);
@@ -249,27 +279,28 @@ export class NvmeController {
       for (const at of [0, 8, 16]) view.setBigUint64(at, BigInt(this.blocks), true);
       view.setUint32(128, 9 << 16, true);
     }
-    const segments = await prpSegments(this.fn.engine, command, PAGE_SIZE);
+    const segments = await prpSegments(this.fn.engine, command, PAGE_SIZE, dma);
     if (typeof segments === "number") return segments;
-    const { status } = await this.fn.engine.writeList(segments, page);
+    const { status } = await this.fn.engine.writeList(segments, page, dma);
     return status === "ok" ? nvmeStatus.success : nvmeStatus.dataTransferError;
   }
 
-  async #io(command: NvmeCommand): Promise<number> {
+  async #io(command: NvmeCommand, dma: CommandDma): Promise<number> {
     const { opcode, dword10, dword11, dword12 } = command;
     if (opcode === ioOpcodes.flush) return nvmeStatus.success;
     if (opcode !== ioOpcodes.read && opcode !== ioOpcodes.write) return nvmeStatus.invalidOpcode;
     const first = dword11 * 0x1_0000_0000 + dword10;
     const count = (dword12 & 0xffff) + 1;
     if (first + count > this.blocks) return nvmeStatus.lbaOutOfRange;
-    const segments = await prpSegments(this.fn.engine, command, count * NVME_BLOCK);
+    const segments = await prpSegments(this.fn.engine, command, count * NVME_BLOCK, dma);
     if (typeof segments === "number") return segments;
     const bytes = new Uint8Array(count * NVME_BLOCK);
     const { engine } = this.fn;
     if (opcode === ioOpcodes.read) this.media.read(first * NVME_BLOCK, bytes, 0, bytes.length);
     const moved = await (opcode === ioOpcodes.read
-      ? engine.writeList(segments, bytes)
-      : engine.readList(segments, bytes));
+      ? engine.writeList(segments, bytes, dma)
+      : engine.readList(segments, bytes, dma));
+    this.#goOn(dma);
     if (moved.status !== "ok") return nvmeStatus.dataTransferError;
     if (opcode === ioOpcodes.write) this.media.write(first * NVME_BLOCK, bytes, 0, bytes.length);
     return nvmeStatus.success;
