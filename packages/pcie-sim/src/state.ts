@@ -79,6 +79,7 @@ interface Plan {
 
 function planFunction(saved: SavedFunction, fn: SimFunction, plan: Plan): void {
   check(isList(saved.bars), `${fn.name} has no list of BARs`);
+  check(typeof saved.present === "boolean", `it does not say whether ${fn.name} is present`);
   const config = fromBase64(saved.config);
   check(
     config?.length === fn.saveConfig().length,

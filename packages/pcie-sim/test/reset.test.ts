@@ -251,6 +251,16 @@ describe("save and restore", () => {
         ),
       }),
     ],
+    ...[undefined, "yes"].map(
+      (present) =>
+        [
+          `functions whose presence is ${String(present)}`,
+          (state: MachineState) => ({
+            ...state,
+            functions: state.functions.map((fn) => ({ ...fn, present })),
+          }),
+        ] as const,
+    ),
     ["no host memory", (state) => ({ ...state, ram: { next: "x", pieces: [] } })],
   ];
   it.each(damages)("refuses %s with EINVAL and changes nothing", (_name, damage) => {
