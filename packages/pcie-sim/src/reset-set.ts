@@ -34,12 +34,11 @@ export async function resetTogether(
   if (busy !== undefined) {
     throw new DmaBufError("EBUSY", "machine.resetBus", `${busy.name} is being reset`);
   }
-  const present = set.filter((fn) => fn.present);
-  const saved = present.map((fn) => fn.wakeAndSave());
-  for (const fn of present) fn.beginReset();
+  const resets = set.filter((fn) => fn.present).map((fn) => ({ fn, saved: fn.wakeAndSave() }));
+  for (const { fn, saved } of resets) fn.beginReset(saved);
   try {
     await scheduler.yield({ kind: "latency", on: `${on} bus reset` });
   } finally {
-    for (const [i, fn] of present.entries()) fn.endReset(saved[i]);
+    for (const { fn, saved } of resets) fn.endReset(saved);
   }
 }

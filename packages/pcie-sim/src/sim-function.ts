@@ -66,7 +66,8 @@ export class SimFunction implements PciFunction {
   onReset: (() => void) | undefined;
   readonly #parts: FunctionParts;
   #present = true;
-  #resetting = false;
+  /** While the PCI core resets it: the configuration space to restore. Tells one reset from the next, too. */
+  #saved: Uint8Array | undefined;
 
   /** @internal Made by `Machine`. */
   constructor(parts: FunctionParts) {
@@ -93,7 +94,7 @@ export class SimFunction implements PciFunction {
   /** Between the begin and the end of a reset: it answers nothing. */
   get resetting(): boolean {
     this.#parts.registers?.touch(false);
-    return this.#resetting;
+    return this.#saved !== undefined;
   }
 
   get powerState(): PciPowerState {
@@ -159,7 +160,7 @@ export class SimFunction implements PciFunction {
   async reset(): Promise<void> {
     this.#assertResettable();
     const saved = this.wakeAndSave();
-    this.beginReset();
+    this.beginReset(saved);
     try {
       await this.scheduler.yield({ kind: "latency", on: `${this.name} reset` });
     } finally {
@@ -175,22 +176,23 @@ export class SimFunction implements PciFunction {
     return this.saveConfig();
   }
 
-  /** @internal Stops answering and loses its state; {@link endReset} ends it. */
-  beginReset(): void {
+  /** @internal Stops answering and loses its state; {@link endReset} with the same `saved` ends it. */
+  beginReset(saved: Uint8Array): void {
     this.#parts.registers?.touch(true);
-    this.#resetting = true;
-    this.#parts.events?.emit({ type: "function-reset", function: this.name, phase: "begin" });
+    this.#saved = saved;
+    this.#tellReset("begin");
     this.#flr();
     this.#refresh();
   }
 
-  /** @internal `saved` is the configuration space to restore; undefined leaves what the reset made of it. */
-  endReset(saved: Uint8Array | undefined): void {
+  /** @internal Restores what was saved. Does nothing where the device was taken away since: another one is not its to touch. */
+  endReset(saved: Uint8Array): void {
     this.#parts.registers?.touch(true);
-    this.#resetting = false;
-    if (saved !== undefined) this.#parts.config.bytes.set(saved);
+    if (this.#saved !== saved) return;
+    this.#saved = undefined;
+    this.#parts.config.bytes.set(saved);
     this.#refresh();
-    this.#parts.events?.emit({ type: "function-reset", function: this.name, phase: "end" });
+    this.#tellReset("end");
   }
 
   /** @internal Copy of the configuration space, for a reset or a saved machine. */
@@ -202,21 +204,31 @@ export class SimFunction implements PciFunction {
   /** @internal Takes over a saved configuration space. */
   restoreConfig(bytes: Uint8Array, present: boolean): void {
     this.#parts.registers?.touch(true);
+    this.#saved = undefined;
     this.#parts.config.bytes.set(bytes);
     this.#present = present;
     this.#refresh();
   }
 
-  /** @internal The bus above was reset: registers and memory are lost, nobody restores them. */
+  /** @internal The bus above was reset: registers and memory are lost. Nobody restores them, but a reset that the PCI core is at. */
   busReset(): void {
-    this.beginReset();
-    this.endReset(undefined);
+    this.#parts.registers?.touch(true);
+    if (!this.#present) return;
+    this.#tellReset("begin");
+    this.#flr();
+    this.#refresh();
+    this.#tellReset("end");
   }
 
   /** @internal Surprise removal. */
   remove(): void {
     this.#parts.registers?.touch(true);
     this.#present = false;
+    if (this.#saved !== undefined) {
+      // A reset is no more: what comes back is enumerated to the addresses from before it.
+      this.#parts.config.bytes.set(this.#saved);
+      this.#saved = undefined;
+    }
     for (const bar of this.memoryBars) bar.memory.clear();
     this.onReset?.();
     this.#refresh();
@@ -250,9 +262,13 @@ export class SimFunction implements PciFunction {
         },
       );
     }
-    if (this.#resetting) {
+    if (this.#saved !== undefined) {
       throw new DmaBufError("EBUSY", "pci.reset", `${this.name} is being reset`);
     }
+  }
+
+  #tellReset(phase: "begin" | "end"): void {
+    this.#parts.events?.emit({ type: "function-reset", function: this.name, phase });
   }
 
   /** All registers to their defaults, BARs unassigned, memory lost. */
@@ -266,7 +282,8 @@ export class SimFunction implements PciFunction {
   #refresh(): void {
     const { config, node } = this.#parts;
     applyRegisters(config, node, {
-      awake: this.#present && !this.#resetting && powerBits(config) < D3HOT && this.#isEnabled,
+      awake:
+        this.#present && this.#saved === undefined && powerBits(config) < D3HOT && this.#isEnabled,
       isVirtual: this.isVirtual,
       hasBuses: this.info.busNumbers !== undefined,
     });
@@ -280,6 +297,6 @@ export class SimFunction implements PciFunction {
     const at = sriovOffset(physical.info);
     const control = physical.#parts.config.get(at + reg.SRIOV_CONTROL, 2);
     const both = reg.SRIOV_ENABLE | reg.SRIOV_MEMORY;
-    return physical.#present && !physical.#resetting && (control & both) === both;
+    return physical.#present && physical.#saved === undefined && (control & both) === both;
   }
 }

@@ -1,4 +1,4 @@
-import { busAddr } from "@peerbar/core";
+import { busAddr, type EventSink } from "@peerbar/core";
 import { acsBits } from "@peerbar/p2pdma";
 import { describe, expect, it } from "vitest";
 import { Machine, type MachineState } from "../src/index.js";
@@ -110,6 +110,68 @@ describe("hot-unplug", () => {
     expect(() => {
       machine.plug(GPU);
     }).toThrow(expect.objectContaining({ code: "EEXIST" }));
+  });
+});
+
+describe("a function that is being reset", () => {
+  function resets(): { readonly told: string[]; readonly sink: EventSink } {
+    const told: string[] = [];
+    const emit: EventSink["emit"] = (event) => {
+      if (event.type === "function-reset") told.push(event.phase);
+    };
+    return { told, sink: { emit } };
+  }
+
+  it.each([
+    ["its own reset", (machine: Machine) => machine.function(GPU).reset()],
+    ["a bus reset", (machine: Machine) => machine.resetBus(GPU_PORT)],
+  ])("may be unplugged and replaced: %s does not touch the new device", async (_name, reset) => {
+    const { told, sink } = resets();
+    const machine = Machine.from(server(), { events: sink });
+    const gpu = machine.function(GPU);
+    const { start } = gpu.bar(2);
+    const resetting = reset(machine);
+    machine.unplug(GPU);
+    expect(gpu.resetting).toBe(false);
+    // The bus may be reset while nobody is there.
+    machine.function(GPU_PORT).writeConfig(0x3e, 2, 0x40);
+    machine.function(GPU_PORT).writeConfig(0x3e, 2, 0);
+    machine.plug(GPU);
+    expect([gpu.resetting, gpu.decodesMemory, gpu.bar(2).start]).toEqual([false, false, start]);
+    gpu.writeConfig(4, 2, 4);
+    // The new device has a reset of its own.
+    await Promise.all([gpu.reset(), resetting]);
+    expect([gpu.resetting, gpu.readConfig(4, 2)]).toEqual([false, 4]);
+    expect(told).toEqual(["begin", "begin", "end"]);
+  });
+
+  it("stays in reset when the bus above is reset too, and is restored once", async () => {
+    const { told, sink } = resets();
+    const machine = Machine.from(server(), { events: sink });
+    const gpu = machine.function(GPU);
+    const before = gpu.saveConfig();
+    const resetting = gpu.reset();
+    machine.function(GPU_PORT).writeConfig(0x3e, 2, 0x40);
+    machine.function(GPU_PORT).writeConfig(0x3e, 2, 0);
+    expect([gpu.resetting, gpu.decodesMemory]).toEqual([true, false]);
+    await expect(gpu.reset()).rejects.toMatchObject({ code: "EBUSY" });
+    await resetting;
+    expect([gpu.resetting, gpu.decodesMemory]).toEqual([false, true]);
+    expect(gpu.saveConfig()).toEqual(before);
+    expect(told).toEqual(["begin", "begin", "end", "end"]);
+  });
+
+  it("is not reset any more in a machine that was restored meanwhile", async () => {
+    const machine = Machine.from(server());
+    const gpu = machine.function(GPU);
+    gpu.writeConfig(4, 2, 0);
+    const state = machine.save();
+    gpu.writeConfig(4, 2, 6);
+    const resetting = gpu.reset();
+    machine.restore(state);
+    expect(gpu.resetting).toBe(false);
+    await resetting;
+    expect(gpu.readConfig(4, 2)).toBe(0);
   });
 });
 
