@@ -373,7 +373,8 @@ export class DmaBuf implements Disposable {
   }
 
   /**
-   * {@link poll} that sleeps until one of `events` is ready. Giving up disarms nothing (dma-buf R48).
+   * {@link poll} that sleeps until one of `events` is ready, and keeps the buffer as long as it sleeps. Giving up disarms nothing
+   * (dma-buf R48).
    *
    * @throws DmaBufError EINTR, ETIMEDOUT; EINVAL without an event to wait for; EBADF after release.
    */
@@ -455,6 +456,10 @@ export class DmaBuf implements Disposable {
     }
   }
 
+  get #pollReferences(): number {
+    return this.#poller?.references ?? 0;
+  }
+
   #polls(): Poller {
     this.#poller ??= new Poller(this, () => this.get());
     return this.#poller;
@@ -463,7 +468,7 @@ export class DmaBuf implements Disposable {
   #put(): void {
     this.reservation.touch(true);
     // A poll's reference keeps the buffer, not its importers: it may go at any signal.
-    if (this.#references - this.armedPolls === 1) this.#assertUnused();
+    if (this.#references - this.#pollReferences === 1) this.#assertUnused();
     this.#references -= 1;
     this.#count("put");
     if (this.#references > 0) return;
@@ -485,7 +490,7 @@ export class DmaBuf implements Disposable {
     }
   }
 
-  /** What the kernel answers with BUG or WARN at the last reference (dma-buf R6); armed polls have references of their own. */
+  /** What the kernel answers with BUG or WARN at the last reference (dma-buf R6); polls have references of their own. */
   #assertUnused(): void {
     const attachments = this.#attachments.size + this.#attaching;
     const { vmaps } = this;
@@ -514,7 +519,7 @@ export class DmaBuf implements Disposable {
 
   /** Somebody other than a poll holds a reference: who attaches must have one. */
   #assertOwned(operation: string): void {
-    if (this.#references === this.armedPolls) {
+    if (this.#references === this.#pollReferences) {
       throw new DmaBufError("EBADF", operation, `nobody holds a reference to ${this.label}`);
     }
   }

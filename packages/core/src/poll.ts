@@ -11,12 +11,15 @@ export const POLLOUT = 0x4;
 type Direction = "in" | "out";
 const usageOf: Readonly<Record<Direction, FenceUsage>> = { in: "write", out: "read" };
 
-/** @internal The armed polls of one buffer: one a direction, each with a reference of its own (dma-buf R48). */
+/**
+ * @internal The polls of one buffer: armed ones, one a direction, and callers that sleep. Each has a reference of its own (dma-buf R48).
+ */
 export class Poller {
   readonly #buffer: DmaBuf;
   readonly #reference: () => DmaBufReference;
   readonly #armed = new Map<Direction, DmaBufReference>();
   readonly #waiting = new Set<() => void>();
+  #sleeping = 0;
 
   constructor(buffer: DmaBuf, reference: () => DmaBufReference) {
     this.#buffer = buffer;
@@ -28,6 +31,11 @@ export class Poller {
     return this.#armed.size;
   }
 
+  /** References that polls hold: of those armed, and of callers that sleep. */
+  get references(): number {
+    return this.#armed.size + this.#sleeping;
+  }
+
   /** One call of the poll operation: what is ready; arms what is not. */
   poll(events: number): number {
     let ready = 0;
@@ -36,15 +44,26 @@ export class Poller {
     return ready;
   }
 
-  /** Sleeps on the queue until something asked for is ready. */
+  /** Sleeps on the queue until something asked for is ready. Holds the file meanwhile, as poll(2) does, whoever closes it. */
   async wait(events: number, options: WaitOptions | undefined): Promise<number> {
     if ((events & (POLLIN | POLLOUT)) === 0) {
       throw new DmaBufError("EINVAL", "dmabuf.poll", `no event in ${String(events)}`);
     }
+    const ready = this.poll(events);
+    if (ready !== 0) return ready;
+    const reference = this.#reference();
+    this.#sleeping += 1;
+    try {
+      return await this.#sleep(events, options);
+    } finally {
+      this.#sleeping -= 1;
+      reference.put();
+    }
+  }
+
+  async #sleep(events: number, options: WaitOptions | undefined): Promise<number> {
     const { label, reservation } = this.#buffer;
     for (;;) {
-      const ready = this.poll(events);
-      if (ready !== 0) return ready;
       await waitFor(
         reservation.scheduler,
         { kind: "fence", on: `${label}.poll` },
@@ -55,6 +74,8 @@ export class Poller {
           return () => this.#waiting.delete(wake);
         },
       );
+      const ready = this.poll(events);
+      if (ready !== 0) return ready;
     }
   }
 

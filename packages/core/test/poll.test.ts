@@ -92,6 +92,43 @@ describe("poll", () => {
     expect(made.released).toBe(true);
   });
 
+  it("holds the file while it sleeps: one of two fences is not enough, whoever has closed it (dma-buf R48)", async () => {
+    const { buffer: made, ops } = buffer();
+    const first = pending(made, "write", 1);
+    const second = pending(made, "write", 2);
+    const woken: number[] = [];
+    const waiting = made.pollWait(POLLIN).then((got) => woken.push(got));
+    await settle();
+    expect([made.armedPolls, made.references]).toEqual([1, 3]);
+    made.close();
+    expect(errorOf(() => made.attach(device("a")))?.code).toBe("EBADF");
+    first.signal();
+    await settle();
+    expect([woken, ops.log, made.armedPolls, made.references]).toEqual([[], [], 1, 2]);
+    second.signal();
+    await waiting;
+    await settle();
+    expect([woken, ops.log, made.references]).toEqual([[POLLIN], ["release"], 0]);
+  });
+
+  it("that sleeps lets an owner keep its importers, and is no owner itself (dma-buf R6, R48)", async () => {
+    const { buffer: made, scheduler } = buffer();
+    const fence = pending(made, "write");
+    const late = made.pollWait(POLLIN, { deadlineUs: 10 });
+    const waiting = made.pollWait(POLLIN);
+    await settle();
+    const attachment = made.attach(device("a"));
+    expect(errorOf(() => made.close())?.rule).toBe("dma-buf R6");
+    scheduler.advance(10);
+    expect((await rejectionOf(late))?.code).toBe("ETIMEDOUT");
+    fence.signal();
+    expect(await waiting).toBe(POLLIN);
+    expect(made.references).toBe(1);
+    attachment.detach();
+    made.close();
+    expect(made.released).toBe(true);
+  });
+
   it("given up stays armed (dma-buf R48)", async () => {
     const { buffer: made, scheduler } = buffer();
     const fence = pending(made, "kernel");
