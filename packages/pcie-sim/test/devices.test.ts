@@ -8,6 +8,7 @@ import {
   encodeWork,
   ioOpcodes,
   Machine,
+  type MachineOptions,
   Nic,
   NVME_BLOCK,
   type NvmeCommand,
@@ -268,8 +269,8 @@ describe("a NIC", () => {
   const KEY = 0x100;
   const GPU_KEY = 0x200;
 
-  function wire() {
-    const machine = Machine.from(server());
+  function wire(options: MachineOptions = {}) {
+    const machine = Machine.from(server(), options);
     const near = new Nic(machine.function(NIC));
     const far = new Nic(machine.function(FAR_NIC));
     const gpu = machine.function(GPU).bar(2);
@@ -401,6 +402,56 @@ describe("a NIC", () => {
     expect(received).toMatchObject({ id: 5, status: 0, length: 1000 });
     expect(await post(nicOpcodes.send, 10)).toMatchObject({ status: nicStatus.receiverNotReady });
   });
+
+  it.each([
+    ["write", nicOpcodes.write, 10, 8],
+    ["read", nicOpcodes.read, 10, 8],
+    ["send", nicOpcodes.send, 10, 10],
+  ])(
+    "writes nothing more of a %s that was under way when it was reset, on either side",
+    async (_what, opcode, near, far) => {
+      for (const [at, last] of [
+        [NIC, near],
+        [FAR_NIC, far],
+      ] as const) {
+        let after = 1;
+        for (; ; after++) {
+          let requests = after;
+          let strike = (): void => undefined;
+          const emit: EventSink["emit"] = (event) => {
+            if (event.type !== "tlp" || event.requester !== at) return;
+            requests -= 1;
+            // Between this request and the next.
+            if (requests === 0) queueMicrotask(strike);
+          };
+          const one = wire({ events: { emit }, dmaChunkBytes: 1024 });
+          const { machine, gpu, local, rings } = one;
+          const offered = encodeReceive(5, { address: 0x1_0000n, length: 8192, key: GPU_KEY });
+          machine.ram.poke(((rings[1] ?? 0n) + 4096n) as PhysAddr, offered);
+          one.ring(FAR_NIC, 1, 1);
+          await one.far.idle();
+          machine.ram.poke(local, new Uint8Array(8192).fill(1));
+          gpu.poke(0, new Uint8Array(3 * 4096).fill(2));
+          // What only this side writes: its rings and its keys' memory.
+          const bytes = (): unknown =>
+            at === NIC
+              ? [machine.ram.peek(rings[0] ?? local, 3 * 4096), machine.ram.peek(local, 8192)]
+              : [machine.ram.peek(rings[1] ?? local, 3 * 4096), gpu.checksum()];
+          let atReset: unknown;
+          let done: Promise<void> | undefined;
+          strike = () => {
+            done = machine.function(at).reset();
+            atReset = bytes();
+          };
+          await one.post(opcode, 8192);
+          if (done === undefined) break;
+          await done;
+          expect([at, after, bytes()]).toEqual([at, after, atReset]);
+        }
+        expect([at, after - 1]).toEqual([at, last]);
+      }
+    },
+  );
 
   it("a doorbell for more entries than the ring has breaks the queue instead of running away", async () => {
     const { near, gpu, ring, post } = wire();

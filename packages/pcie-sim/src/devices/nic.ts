@@ -1,6 +1,14 @@
-import { busAddr, type DmaAddr, DmaBufError, type ObjectWatch } from "@peerbar/core";
+import {
+  busAddr,
+  type DmaAddr,
+  DmaBufError,
+  type DmaCompletion,
+  type ObjectWatch,
+} from "@peerbar/core";
 import type { SimBar } from "../bar.js";
 import type { SimFunction } from "../sim-function.js";
+import type { DmaOptions } from "../transfer.js";
+import { DeviceLife } from "./device-life.js";
 import { watchedMap } from "./watched-map.js";
 import { WorkLoop } from "./work-loop.js";
 import {
@@ -67,7 +75,8 @@ export class Nic {
   readonly #loop: WorkLoop;
   /** Stands for the queue pairs. */
   readonly #watch: ObjectWatch | undefined;
-  #life = 0;
+  /** Another one after every reset: what was begun before has no effect after, on either side of the wire. */
+  #life: DeviceLife;
 
   /** @throws DmaBufError EINVAL where BAR 0 has no room for the doorbells; ENODEV where there is none. */
   constructor(fn: SimFunction) {
@@ -78,13 +87,14 @@ export class Nic {
     }
     this.keys = watchedMap(fn.scheduler, `${fn.name} keys`);
     this.#watch = fn.scheduler.watch?.object(`${fn.name} queues`);
+    this.#life = new DeviceLife(this.#watch);
     this.#loop = new WorkLoop(fn.name, fn.scheduler, () => this.#next());
     const written = (offset: number, length: number): void => {
       this.#written(offset, offset + length);
     };
     const reset = (): void => {
-      this.#watch?.touch(true);
-      this.#life += 1;
+      this.#life.end();
+      this.#life = new DeviceLife(this.#watch);
       this.#queues.clear();
       this.keys.clear();
     };
@@ -191,9 +201,21 @@ export class Nic {
     queue.completed += 1;
     const entry = encodeCompletion({ id, status, length, queue: queue.number, phase });
     const at = busAddr(queue.completion + BigInt(slot * CQE_BYTES));
-    const done = await this.fn.engine.write(at, entry);
+    const isTold = await this.#moves((dma) => this.fn.engine.write(at, entry, dma));
     this.#watch?.touch(true);
-    if (done.status !== "ok") queue.broken = true;
+    if (!isTold) queue.broken = true;
+  }
+
+  /** True for a transfer of this NIC that went well and was not cut short by a reset. */
+  async #moves(transfer: (dma: DmaOptions) => Promise<DmaCompletion>): Promise<boolean> {
+    const signal = this.#life;
+    try {
+      const { status } = await transfer({ signal });
+      return status === "ok" && !signal.aborted;
+    } catch (error) {
+      if (signal.aborted) return false;
+      throw error;
+    }
   }
 
   async #execute(queue: QueuePair, request: WorkRequest): Promise<number> {
@@ -226,22 +248,22 @@ export class Nic {
   async #load(range: KeyedRange, bytes: Uint8Array): Promise<number | undefined> {
     const segments = this.#translate(range, () => true);
     if (segments === undefined) return nicStatus.localProtection;
-    const { status } = await this.fn.engine.readList(segments, bytes);
-    return status === "ok" ? undefined : nicStatus.localQueue;
+    const isDone = await this.#moves((dma) => this.fn.engine.readList(segments, bytes, dma));
+    return isDone ? undefined : nicStatus.localQueue;
   }
 
   async #loadRemote(range: KeyedRange, bytes: Uint8Array): Promise<number | undefined> {
     const segments = this.#translate(range, (key) => key.remoteRead);
     if (segments === undefined) return nicStatus.remoteAccess;
-    const { status } = await this.fn.engine.readList(segments, bytes);
-    return status === "ok" ? undefined : nicStatus.remoteOperation;
+    const isDone = await this.#moves((dma) => this.fn.engine.readList(segments, bytes, dma));
+    return isDone ? undefined : nicStatus.remoteOperation;
   }
 
   async #store(range: KeyedRange, bytes: Uint8Array, remote: boolean): Promise<number | undefined> {
     const segments = this.#translate(range, (key) => !remote || key.remoteWrite);
     if (segments === undefined) return remote ? nicStatus.remoteAccess : nicStatus.localProtection;
-    const { status } = await this.fn.engine.writeList(segments, bytes);
-    if (status === "ok") return undefined;
+    const isDone = await this.#moves((dma) => this.fn.engine.writeList(segments, bytes, dma));
+    if (isDone) return undefined;
     return remote ? nicStatus.remoteOperation : nicStatus.localQueue;
   }
 
@@ -251,16 +273,20 @@ export class Nic {
     if (queue?.receive === undefined || queue.taken === queue.offered) {
       return nicStatus.receiverNotReady;
     }
+    const life = this.#life;
     const entry = new Uint8Array(RECEIVE_BYTES);
     const slot = queue.taken % queue.depth;
     queue.taken = (queue.taken + 1) >>> 0;
     const at = busAddr(queue.receive + BigInt(slot * RECEIVE_BYTES));
-    if ((await this.fn.engine.read(at, entry)).status !== "ok") return nicStatus.remoteOperation;
+    const isFetched = await this.#moves((dma) => this.fn.engine.read(at, entry, dma));
+    if (!isFetched) return nicStatus.remoteOperation;
     const { id, local } = decodeReceive(entry);
     const fits = bytes.length <= local.length;
     const failed = fits
       ? await this.#store({ ...local, length: bytes.length }, bytes, false)
       : nicStatus.localLength;
+    // Its rings went with the reset.
+    if (life.aborted) return nicStatus.remoteOperation;
     await this.#complete(queue, id, failed ?? nicStatus.success, bytes.length);
     return failed === undefined ? nicStatus.success : nicStatus.remoteOperation;
   }
