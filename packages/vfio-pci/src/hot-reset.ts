@@ -1,5 +1,5 @@
 import { DmaBufError, type LockGuard, type WaitOptions } from "@peerbar/core";
-import { interrupted, isInterrupt, type MemoryGate } from "./memory-gate.js";
+import { givenUp, type MemoryGate } from "./memory-gate.js";
 
 const SYSCALL = "vfio.hotReset";
 
@@ -25,7 +25,7 @@ export async function hotReset(
       for (const gate of gates) await gate.reopen(options);
     }
   } catch (error) {
-    throw isInterrupt(error) ? interrupted(SYSCALL, error, gates) : error;
+    throw givenUp(SYSCALL, error, gates);
   } finally {
     for (const guard of guards.reverse()) guard.release();
   }

@@ -3,6 +3,7 @@ import {
   DmaBufError,
   type DmaBufErrorCode,
   type EventSink,
+  isDmaBufError,
   type LockGuard,
   type PciFunction,
   type PciPowerState,
@@ -73,7 +74,7 @@ export class MemoryGate {
         this.announce(trigger);
         await work();
       } catch (error) {
-        throw isInterrupt(error) ? interrupted(syscall, error, [this]) : error;
+        throw givenUp(syscall, error, [this]);
       }
     }, options);
   }
@@ -109,7 +110,7 @@ export class MemoryGate {
     try {
       this.state.setPower(state);
     } catch (error) {
-      if (!(error instanceof DmaBufError) || error.code !== "EBUSY") throw error;
+      if (!isDmaBufError(error) || error.code !== "EBUSY") throw error;
     }
   }
 
@@ -138,17 +139,9 @@ export function closedDevice(syscall: string, fn: PciFunction): DmaBufError {
 
 const interrupts: ReadonlySet<DmaBufErrorCode> = new Set<DmaBufErrorCode>(["EINTR", "ETIMEDOUT"]);
 
-/** True for the errors of a wait that its caller gave up. */
-export function isInterrupt(error: unknown): error is DmaBufError {
-  return error instanceof DmaBufError && interrupts.has(error.code);
-}
-
-/** The error of a trigger that was given up: names every buffer left revoked. */
-export function interrupted(
-  syscall: string,
-  error: DmaBufError,
-  gates: readonly MemoryGate[],
-): DmaBufError {
+/** What a trigger throws: for a wait that its caller gave up an error that names every buffer left revoked, else `error` as it is. */
+export function givenUp(syscall: string, error: unknown, gates: readonly MemoryGate[]): unknown {
+  if (!isDmaBufError(error) || !interrupts.has(error.code)) return error;
   const revoked: string[] = [];
   for (const { list } of gates) {
     for (const buffer of list.buffers) {

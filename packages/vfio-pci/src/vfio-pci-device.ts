@@ -5,6 +5,7 @@ import {
   DmaBufError,
   type EventSink,
   type ExportRequest,
+  type LockGuard,
   type ObjectWatch,
   type PciBar,
   type PciFunction,
@@ -32,7 +33,7 @@ import type { AllocationSite, BarSource, IovaPolicy, IovaStrategy } from "./iova
 import { LinuxIova } from "./linux-iova.js";
 import { LowPower } from "./low-power.js";
 import { MappingIova } from "./mapping-iova.js";
-import { closedDevice, MemoryGate } from "./memory-gate.js";
+import { closedDevice, givenUp, MemoryGate } from "./memory-gate.js";
 import { MemoryState } from "./memory-state.js";
 import type { P2pDecision } from "./p2p-decision.js";
 import { Registration } from "./registration.js";
@@ -50,6 +51,8 @@ export interface DeviceSetup {
   readonly unclaimed: ReadonlySet<number>;
   readonly nonMappable: boolean;
   readonly resettable: boolean;
+  /** Takes the lock of the set of functions that are reset together. */
+  lockSet(options: WaitOptions | undefined): Promise<LockGuard>;
   onClosed(device: VfioPciDevice): void;
 }
 
@@ -281,6 +284,9 @@ export class VfioPciDevice implements BarExporter {
     if (gate.phase === "closed") return;
     gate.phase = "closing";
     gate.views.close();
+    const guard = await this.#setup.lockSet(options).catch((error: unknown) => {
+      throw givenUp("vfio.close", error, [gate]);
+    });
     try {
       await gate.exclusive("vfio.close", "close", options, async () => {
         await this.#list.move(true, options);
@@ -294,6 +300,8 @@ export class VfioPciDevice implements BarExporter {
     } catch (error) {
       // Another close was faster.
       if (!this.closed) throw error;
+    } finally {
+      guard.release();
     }
   }
 

@@ -2,6 +2,8 @@ import {
   DmaBufError,
   defaultScheduler,
   type EventSink,
+  Lock,
+  type LockGuard,
   type PciFunction,
   type Scheduler,
   type WaitOptions,
@@ -9,6 +11,7 @@ import {
 import type { CpuMemory } from "./bar-view.js";
 import { hotReset } from "./hot-reset.js";
 import type { AllocationSite, IovaStrategy } from "./iova-policy.js";
+import { givenUp } from "./memory-gate.js";
 import type { P2pDecision } from "./p2p-decision.js";
 import { VfioPciDevice } from "./vfio-pci-device.js";
 
@@ -51,6 +54,8 @@ export class VfioPci {
   readonly #options: VfioPciOptions;
   readonly #scheduler: Scheduler;
   readonly #open = new Map<string, VfioPciDevice>();
+  /** By bus: what opening, closing and hot resets hold (`dev_set->lock`). Lock order: it, then memory locks. */
+  readonly #sets = new Map<string, Lock>();
 
   constructor(options: VfioPciOptions) {
     this.#options = options;
@@ -64,15 +69,21 @@ export class VfioPci {
 
   /**
    * Opens a function: wakes it to D0 and turns memory decode on. The caller closes the device. Buffers of an earlier open stay dead
-   * (vfio-pci-dmabuf R29).
+   * (vfio-pci-dmabuf R29). Waits while a function of the bus is being closed, or the bus is being reset.
    *
-   * @throws DmaBufError EBUSY while it is open.
+   * @throws DmaBufError EBUSY while it is open; EINTR, ETIMEDOUT.
    */
-  open(fn: PciFunction, options: OpenOptions = {}): Promise<VfioPciDevice> {
-    // A promise, as opening is on the kernel; what throws inside rejects it.
-    return new Promise((resolve) => {
-      resolve(this.#openNow(fn, options));
-    });
+  async open(
+    fn: PciFunction,
+    options: OpenOptions = {},
+    wait?: WaitOptions,
+  ): Promise<VfioPciDevice> {
+    const guard = await this.#lockSet(fn, wait);
+    try {
+      return this.#openNow(fn, options);
+    } finally {
+      guard.release();
+    }
   }
 
   /**
@@ -80,15 +91,36 @@ export class VfioPci {
    * owns them.
    *
    * @throws DmaBufError EINVAL where the list is empty, spans buses, or leaves out an open device of the bus; EBUSY while one of them is
-   *   being reset, written or closed, with everything unwound; EBADF; what the reset threw; EINTR, ETIMEDOUT.
+   *   being reset or written, with everything unwound; EBADF; what the reset threw; EINTR, ETIMEDOUT.
    */
   async hotReset(owned: readonly VfioPciDevice[], options: HotResetOptions = {}): Promise<void> {
-    const set = this.#resetSet(owned);
-    const gates = set.map((device) => device.gate);
-    const each = async (): Promise<void> => {
-      for (const { fn } of gates) await fn.reset();
-    };
-    await hotReset(gates, options.resetBus ?? each, options);
+    for (const device of owned) device.assertOpen(HOT_RESET);
+    const [first] = owned;
+    if (first === undefined) throw notOwned("no device was named");
+    // Nobody of the bus is opened or closed meanwhile: who is in the set is asked under the lock.
+    const guard = await this.#lockSet(first.device, options).catch((error: unknown) => {
+      throw givenUp(HOT_RESET, error, [first.gate]);
+    });
+    try {
+      const set = this.#resetSet(first, owned);
+      const gates = set.map((device) => device.gate);
+      const each = async (): Promise<void> => {
+        for (const { fn } of gates) await fn.reset();
+      };
+      await hotReset(gates, options.resetBus ?? each, options);
+    } finally {
+      guard.release();
+    }
+  }
+
+  async #lockSet(fn: PciFunction, options: WaitOptions | undefined): Promise<LockGuard> {
+    const bus = busOf(fn);
+    let lock = this.#sets.get(bus);
+    if (lock === undefined) {
+      lock = new Lock(`${bus} dev_set`, this.#scheduler, "dev_set->lock");
+      this.#sets.set(bus, lock);
+    }
+    return lock.tryLock() ?? (await lock.lock(options));
   }
 
   #openNow(fn: PciFunction, options: OpenOptions): VfioPciDevice {
@@ -109,6 +141,7 @@ export class VfioPci {
       unclaimed: new Set(options.unclaimedBars),
       nonMappable: options.nonMappableBars ?? false,
       resettable: options.resettable ?? true,
+      lockSet: (wait) => this.#lockSet(fn, wait),
       onClosed: (closed) => {
         this.#open.delete(closed.device.pciAddress);
       },
@@ -117,16 +150,14 @@ export class VfioPci {
     return device;
   }
 
-  #resetSet(owned: readonly VfioPciDevice[]): readonly VfioPciDevice[] {
+  #resetSet(first: VfioPciDevice, owned: readonly VfioPciDevice[]): readonly VfioPciDevice[] {
     for (const device of owned) device.assertOpen(HOT_RESET);
-    const [first] = owned;
-    if (first === undefined) throw notOwned("no device was named");
-    const bus = busOf(first);
-    const stranger = owned.find((device) => busOf(device) !== bus);
+    const bus = busOf(first.device);
+    const stranger = owned.find(({ device }) => busOf(device) !== bus);
     if (stranger !== undefined) {
       throw notOwned(`${stranger.device.pciAddress} is not on bus ${bus}`);
     }
-    const set = [...this.#open.values()].filter((device) => busOf(device) === bus);
+    const set = [...this.#open.values()].filter(({ device }) => busOf(device) === bus);
     const missing = set.find((device) => !owned.includes(device));
     if (missing !== undefined) {
       throw notOwned(`${missing.device.pciAddress} is open, on the same bus, and not in the list`);
@@ -137,8 +168,8 @@ export class VfioPci {
 
 const HOT_RESET = "vfio.hotReset";
 
-function busOf({ device }: VfioPciDevice): string {
-  return device.pciAddress.slice(0, device.pciAddress.lastIndexOf(":"));
+function busOf({ pciAddress }: PciFunction): string {
+  return pciAddress.slice(0, pciAddress.lastIndexOf(":"));
 }
 
 function notOwned(reason: string): DmaBufError {

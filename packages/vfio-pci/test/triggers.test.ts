@@ -1,7 +1,7 @@
 import { DmaBufError } from "@peerbar/core";
 import { describe, expect, it } from "vitest";
 import { errorOf, refusal, settle } from "./fixtures/errors.js";
-import { AF, EXPRESS, PM } from "./fixtures/fake-function.js";
+import { AF, EXPRESS, FakeFunction, PM } from "./fixtures/fake-function.js";
 import { DynamicImporter, fakeDevice } from "./fixtures/fake-importer.js";
 import { ONE_PAGE, type Rig, type RigOptions, rig } from "./fixtures/rig.js";
 
@@ -322,6 +322,36 @@ describe("hot reset", () => {
     await b.device.writeConfig(4, 2, 0);
     await a.vfio.hotReset([a.device, b.device]);
     expect([await a.mappable(), await b.mappable()]).toEqual([true, false]);
+  });
+
+  it("lock order: nobody of the bus is opened or closed while its set is reset", async () => {
+    const { a, b } = await two();
+    const buffer = await a.device.exportDmaBuf(ONE_PAGE);
+    const slow = new DynamicImporter(buffer, fakeDevice("0000:3e:00.0"));
+    slow.slow = true;
+    await slow.map();
+    const order: string[] = [];
+    a.fn.duringReset = () => {
+      order.push("reset");
+    };
+    const reset = a.vfio.hotReset([a.device, b.device]);
+    await settle();
+    const third = a.vfio.open(new FakeFunction({ address: "0000:3b:00.2" }));
+    const closing = b.device.close();
+    const reopened = closing.then(() => a.vfio.open(b.fn));
+    for (const [name, done] of Object.entries({ third, closing, reopened })) {
+      void done.then(() => order.push(name));
+    }
+    const stop = new AbortController();
+    const waiting = errorOf(() => a.vfio.hotReset([a.device], { signal: stop.signal }));
+    await settle();
+    expect(order).toEqual([]);
+    stop.abort();
+    expect((await waiting).code).toBe("EINTR");
+    await slow.unmap();
+    await Promise.all([reset, third, reopened]);
+    expect(order[0]).toBe("reset");
+    expect([...order].sort()).toEqual(["closing", "reopened", "reset", "third"]);
   });
 
   it("EBUSY where one member is busy, with the others restored", async () => {
