@@ -309,8 +309,8 @@ export class Attachment implements Disposable {
   /** The exporter's map, and what no importer could use of its answer: the exporter then has it back, and counts nothing. */
   #ask(direction: DmaDirection, held: Held): ScatterTable {
     const { ops } = this.buffer;
-    const table: ScatterTable | undefined | null = ops.map(this, direction, held);
-    if (table == null) {
+    const table = ops.map(this, direction, held);
+    if ((table as ScatterTable | undefined | null) == null) {
       throw new DmaBufError("ENOMEM", "attachment.map", `${ops.name} gave no table`, {
         rule: "dma-buf R21",
       });
