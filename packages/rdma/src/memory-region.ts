@@ -5,13 +5,13 @@ import {
   DmaBufError,
   type DmaDevice,
   type EventSink,
-  hex,
   type ObjectWatch,
   type Scheduler,
 } from "@peerbar/core";
 import { checkAccess } from "./access.js";
 import type { Backing, BackingParams } from "./backing.js";
 import { DynamicBacking } from "./dynamic-backing.js";
+import { checkMemory } from "./mr-checks.js";
 import type { MrOptions, MrRequest, MrTranslation, ReregRequest } from "./mr-request.js";
 import type { Pd } from "./pd.js";
 import { type Adopt, PinnedBacking } from "./pinned-backing.js";
@@ -198,19 +198,21 @@ export class MemoryRegion implements AsyncDisposable {
 
   async #rereg(request: ReregRequest, pd: Pd, options?: MrOptions): Promise<void> {
     const { translation, access: flags = this.#access } = request;
-    checkAccess(flags, "rdma.reregMr");
     if (translation === undefined) {
+      checkAccess(flags, "rdma.reregMr");
       await this.#reregInPlace(flags, pd, options);
       return;
     }
-    checkPageOffset(translation, "rdma.reregMr");
-    const fresh = await this.#open({ ...translation, access: flags }, () => undefined, options);
+    const memory = { ...translation, access: flags };
+    checkMemory(memory, this.mode, this.#host.profile, "rdma.reregMr");
+    const fresh = await this.#open(memory, () => undefined, options);
     this.#watch?.touch(true);
     if (this.#ending.begun) await fresh.release();
     const old = this.#live("rdma.reregMr");
     this.#backing = fresh;
     this.#use(flags, pd);
     this.#span = { iova: translation.iova, length: translation.length };
+    if (fresh.revoked) this.#onInvalidate("revoked");
     // Without the reservation: the release takes it itself (known-bugs B35).
     await old.release();
   }
@@ -267,8 +269,10 @@ export class MemoryRegion implements AsyncDisposable {
           ? belowLowestBit(profile.pageSizes, memory.iova)
           : profile.pageSizes,
       scheduler,
+      // The key shows other memory once it has been re-registered: what becomes of the old is not the key's.
       onInvalidate: (why) => {
-        this.#onInvalidate(why);
+        const shown = this.#backing?.params;
+        if (shown === undefined || shown === params) this.#onInvalidate(why);
       },
       onFault: (pageSize) => {
         this.#host.events?.emit({
@@ -305,18 +309,4 @@ export class MemoryRegion implements AsyncDisposable {
 /** A KSM table addresses pages by IOVA alone, so that none may be larger than the IOVA's alignment (rdma-umem R36). */
 function belowLowestBit(pageSizes: bigint, iova: bigint): bigint {
   return iova === 0n ? pageSizes : pageSizes & (((iova & -iova) << 1n) - 1n);
-}
-
-/** The device's pages need offset and IOVA to agree below a page (rdma-umem R30). */
-export function checkPageOffset(
-  { offset, iova }: { readonly offset: bigint; readonly iova: bigint },
-  syscall: string,
-): void {
-  if (((offset ^ iova) & 0xfffn) === 0n) return;
-  throw new DmaBufError(
-    "EINVAL",
-    syscall,
-    `offset ${hex(offset)} and iova ${hex(iova)} differ in their low 12 bits`,
-    { rule: "rdma-umem R30" },
-  );
 }

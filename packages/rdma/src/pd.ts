@@ -1,13 +1,6 @@
-import {
-  Closing,
-  type DmaBuf,
-  DmaBufError,
-  hex,
-  isPageAligned,
-  type ObjectWatch,
-} from "@peerbar/core";
-import { checkAccess } from "./access.js";
-import { checkPageOffset, MemoryRegion, type MrHost } from "./memory-region.js";
+import { Closing, type DmaBuf, DmaBufError, type ObjectWatch } from "@peerbar/core";
+import { MemoryRegion, type MrHost } from "./memory-region.js";
+import { checkMemory } from "./mr-checks.js";
 import type { MrOptions, MrRequest } from "./mr-request.js";
 import type { MrMode } from "./profile.js";
 import { QueuePair, type QueuePairOptions } from "./queue-pair.js";
@@ -68,22 +61,7 @@ export class Pd {
         { hint: `it knows [${profile.modes.join(", ")}]`, rule: "rdma-umem R30" },
       );
     }
-    checkPageOffset(request, "rdma.regMr");
-    checkAccess(request.access, "rdma.regMr");
-    if (mode === "data-direct" && !isPageAligned(request.iova)) {
-      throw new DmaBufError("EOPNOTSUPP", "rdma.regMr", `iova ${hex(request.iova)} inside a page`, {
-        hint: "data-direct regions begin at a page",
-        rule: "rdma-umem R25",
-      });
-    }
-    if (request.length > profile.maxMrSize) {
-      throw new DmaBufError(
-        "EINVAL",
-        "rdma.regMr",
-        `${hex(request.length)} bytes; ${profile.name} takes ${hex(profile.maxMrSize)}`,
-        { rule: "rdma-umem R26" },
-      );
-    }
+    checkMemory(request, mode, profile, "rdma.regMr");
     const make = (): Promise<MemoryRegion> => this.#register(buffer, request, mode, options);
     return this.during("rdma.regMr", () => this.#host.registering(mode, make, options));
   }

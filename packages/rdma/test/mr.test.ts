@@ -386,6 +386,37 @@ describe("pinned-revocable", () => {
     await expect(mr.rereg({})).rejects.toMatchObject({ code: "EBADF" });
   });
 
+  it("rdma-umem R27, R29: the key stays in use over a re-registration: the old memory's end is not its end", async () => {
+    const invalidated: number[] = [];
+    const { reg, events } = setup({ onInvalidateKey: (key) => invalidated.push(key) });
+    const mr = await reg();
+    const fresh = new FakeExporter([span(0x90_0000, 4)], { pin: true });
+    const translation = { buffer: fresh.buffer, offset: 0n, length: 0x2000n, iova: 0n };
+    await mr.rereg({ translation });
+    const told = () => events.filter(({ type }) => type === "rdma-mr-revoked").length;
+    expect([mr.state, invalidated, told()]).toEqual(["live", [], 0]);
+    await fresh.move(true);
+    expect([mr.state, invalidated, told()]).toEqual(["revoked", [mr.rkey], 1]);
+  });
+
+  it("rdma-umem R25, R26: new memory meets the checks of a registration", async () => {
+    const other = fakeNic("0000:4d:00.0").fn;
+    const { exporter, reg } = setup({ ...profile({ maxMrSize: 0x2000n }), dataDirect: other });
+    const memory = { buffer: exporter.buffer, offset: 0n, length: 0x3000n, iova: 0n };
+    const mr = await reg();
+    await expect(mr.rereg({ translation: memory })).rejects.toMatchObject({
+      code: "EINVAL",
+      rule: "rdma-umem R26",
+    });
+    const direct = await reg({ mode: "data-direct" });
+    const inside = { ...memory, offset: 0x200n, length: 0x1000n, iova: 0x200n };
+    await expect(direct.rereg({ translation: inside })).rejects.toMatchObject({
+      code: "EOPNOTSUPP",
+      rule: "rdma-umem R25",
+    });
+    expect([mr.state, direct.state, exporter.attachments]).toEqual(["live", "live", 2]);
+  });
+
   it("rdma-umem R29: one change at a time: the second is EBUSY, and no memory is left behind", async () => {
     const { reg, pd } = setup();
     const mr = await reg();
