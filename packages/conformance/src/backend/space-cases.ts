@@ -376,6 +376,35 @@ const detachStops: BackendCase = {
   },
 };
 
+const attachMoves: BackendCase = {
+  id: "space/attach-moves",
+  title:
+    "a device that is attached elsewhere moves there, and the automatic domain it leaves alone ends",
+  rules: "iommufd R26",
+  needs: ["phys", "ports"],
+  run(fixture) {
+    const device = new BackendProbe(fixture, A);
+    const [first, second] = [fixture.iommu.allocAddressSpace(), fixture.iommu.allocAddressSpace()];
+    const [here, there] = [fixture.memory(SIZE), fixture.memory(SIZE)];
+    const at = somewhere(first);
+    mapRanges(first, [here], { iova: at });
+    mapRanges(second, [there], { iova: at });
+    first.attach(device.device);
+    device.expectReaches(at, here, "attached first");
+    second.attach(device.device);
+    device.expectReaches(at, there, "attached to another space");
+    equal(first.domains.length, 0, "domains of the space it left");
+    first[dispose]();
+    device.expectReaches(at, there, "the space it left being gone");
+    const own = second.allocDomain(device.device);
+    equal(second.attach(device.device, own), own, "domain");
+    equal(second.domains.length, 1, "domains of the space it stays in");
+    device.expectReaches(at, there, "attached to a domain of the same space");
+    second[dispose]();
+    return Promise.resolve();
+  },
+};
+
 const copies: BackendCase = {
   id: "space/copy",
   title: "a copy maps the same memory in another space, and ENOENT where the source has none",
@@ -438,6 +467,7 @@ export const spaceCases: readonly BackendCase[] = [
   lateDomain,
   freeDomain,
   detachStops,
+  attachMoves,
   copies,
   unknownInterconnect,
 ];

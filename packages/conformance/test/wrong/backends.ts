@@ -6,6 +6,7 @@ import {
   type DmaMapper,
   type IommuBackend,
   type IommuClient,
+  type IommuDomain,
   type IommuMapping,
   type IommuPort,
   iova,
@@ -60,7 +61,9 @@ function wrong(
           const space = iommu.allocAddressSpace();
           const copy: AddressSpace["copy"] = (source, ...rest) =>
             space.copy(original(source), ...rest);
-          return patched<AddressSpace>(space, { copy, ...patches.space?.(space) });
+          // A spread would ask getters once and for all.
+          const own = Object.getOwnPropertyDescriptors(patches.space?.(space) ?? {});
+          return patched<AddressSpace>(space, Object.defineProperties({ copy }, own));
         },
       };
       return {
@@ -248,6 +251,22 @@ export const wrongBackends: Readonly<Record<string, BackendSubject>> = {
         },
         detach: (device) => {
           if (!stuck.has(device.name)) space.detach(device);
+        },
+      };
+    },
+  }),
+  "space/attach-moves": wrong({
+    // Keeps the last domain that a device was in, also once the device has left.
+    space: (space) => {
+      const kept = new Set<IommuDomain>();
+      return {
+        attach: (device, domain) => {
+          const joined = space.attach(device, domain);
+          kept.add(joined);
+          return joined;
+        },
+        get domains() {
+          return space.domains.length > 0 ? space.domains : [...kept];
         },
       };
     },
