@@ -1,3 +1,5 @@
+import { exit } from "./exit.js";
+
 /** Where a command writes, and what it may assume of the terminal. Tests pass their own. */
 export interface Io {
   out(text: string): void;
@@ -13,11 +15,17 @@ export interface Io {
 /** The process's own streams. Colour only on a terminal, and never with `NO_COLOR` set. */
 export function processIo(): Io {
   const { stdout, stderr, env } = process;
-  // A reader that stops early (`peerbar matrix | head`) is no failure of ours.
   for (const stream of [stdout, stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EPIPE") process.exit(0);
-      throw error;
+    stream.on("error", ({ code = "EIO" }: NodeJS.ErrnoException) => {
+      // A reader that stops early (`peerbar matrix | head`) is no failure of ours.
+      if (code === "EPIPE") process.exit(exit.ok);
+      // An answer that nobody received is none: the exit code must not be read as one.
+      if (stream === stdout) {
+        stderr.write(
+          `peerbar: ${code}: write: standard output cannot be written; make room, or send it elsewhere\n`,
+        );
+      }
+      process.exit(exit.usage);
     });
   }
   return {

@@ -1,8 +1,32 @@
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { file, realMachines, scratch, shipped } from "./fixtures.js";
 import { runCli } from "./run.js";
+
+/** Containers often refuse device nodes to root, and all machines to everybody else. */
+function mayMakeNodes(): boolean {
+  const node = join(scratch(), "null");
+  try {
+    execFileSync("mknod", [node, "c", "1", "3"], { stdio: "ignore" });
+    writeFileSync(node, "x");
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 describe("capture", () => {
   test("the same input gives the same bytes, and a capture of a capture is itself", async () => {
@@ -21,6 +45,49 @@ describe("capture", () => {
     expect(readFileSync(path, "utf8")).toBe(readFileSync(shipped, "utf8"));
     expect(readdirSync(directory)).toEqual(["server.json"]);
   });
+
+  test("-o writes through a symbolic link, which stays, and keeps the permissions of a file", async () => {
+    const directory = scratch();
+    const [link, target] = [join(directory, "link.json"), join(directory, "target.json")];
+    symlinkSync("target.json", link);
+    // The first run finds a link to nothing, the second a link to a file.
+    for (const mode of [undefined, 0o640]) {
+      if (mode !== undefined) chmodSync(target, mode);
+      expect((await runCli("capture", "-F", shipped, "-o", link)).code).toBe(0);
+      expect(readlinkSync(link)).toBe("target.json");
+      expect(readFileSync(target, "utf8")).toBe(readFileSync(shipped, "utf8"));
+      if (mode !== undefined) expect(statSync(target).mode & 0o777).toBe(mode);
+    }
+    expect(readdirSync(directory)).toEqual(["link.json", "target.json"]);
+  });
+
+  test("-o writes into a FIFO and leaves it one", async () => {
+    const directory = scratch();
+    const fifo = join(directory, "fifo");
+    execFileSync("mkfifo", [fifo]);
+    const read = readFile(fifo, "utf8");
+    expect((await runCli("capture", "-F", shipped, "-o", fifo)).code).toBe(0);
+    expect(lstatSync(fifo).isFIFO()).toBe(true);
+    expect(await read).toBe(readFileSync(shipped, "utf8"));
+    expect(readdirSync(directory)).toEqual(["fifo"]);
+  });
+
+  test.skipIf(!mayMakeNodes())(
+    "-o writes to a device node and leaves it one; a device that is full says so in one line",
+    async () => {
+      const directory = scratch();
+      const [nothing, full] = [join(directory, "null"), join(directory, "full")];
+      execFileSync("mknod", [nothing, "c", "1", "3"]);
+      execFileSync("mknod", [full, "c", "1", "7"]);
+      expect((await runCli("capture", "-F", shipped, "-o", nothing)).code).toBe(0);
+      expect(await runCli("capture", "-F", shipped, "-o", full)).toMatchObject({
+        code: 2,
+        err: expect.stringMatching(/^peerbar: ENOSPC: write: [^\n]+; [^\n]+\n$/) as string,
+      });
+      for (const node of [nothing, full]) expect(lstatSync(node).isCharacterDevice()).toBe(true);
+      expect(readdirSync(directory)).toEqual(["full", "null"]);
+    },
+  );
 
   test("where it cannot write it says why in one line, exit 2 or 3, and leaves what is there", async () => {
     const directory = scratch();

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { run } from "../src/main.js";
 import { verbs } from "../src/verbs.js";
@@ -99,6 +99,14 @@ describe.skipIf(!isBuilt)("the built tool as a process", () => {
     expect(code("why", "-F", shipped, "1b:00.0", "1c:00.0")).toBe(0);
     expect(code("why", "-F", shipped, "1b:00.0", "8d:00.0")).toBe(1);
     expect(code("why", "-F", "/nonexistent", "1b:00.0", "8d:00.0")).toBe(2);
+  });
+
+  test.skipIf(!existsSync("/dev/full"))("a full disk is no answer: one line, exit 2", () => {
+    // The shell opens the device: the tool only inherits it.
+    const text = shell(
+      `'${process.execPath}' '${bin}' why -F '${shipped}' 1b:00.0 8d:00.0 2>&1 >/dev/full; echo "$?"`,
+    );
+    expect(text).toMatch(/^peerbar: ENOSPC: write: [^\n]+; [^\n]+\n2\n$/);
   });
 
   test("a reader that stops early is no failure", () => {
