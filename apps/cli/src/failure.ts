@@ -1,4 +1,5 @@
 import { DmaBufError, isDmaBufError } from "@peerbar/core";
+import { plainText } from "@peerbar/p2pdma";
 import { type ExitCode, exit } from "./exit.js";
 import type { Io } from "./io.js";
 
@@ -29,5 +30,5 @@ export function reportFailure(io: Io, error: unknown, debug: boolean): ExitCode 
 }
 
 function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, " ");
+  return plainText(text.replace(/\s*\n\s*/g, " "));
 }

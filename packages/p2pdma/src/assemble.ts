@@ -1,6 +1,7 @@
 import { addressKey, busKey, formatBus } from "./address.js";
 import { PciTopology } from "./pci-topology.js";
 import { Places } from "./places.js";
+import { plainText } from "./plain-text.js";
 import type { FunctionRecord } from "./record.js";
 import { inferRootComplete } from "./root-complete.js";
 import { linkVirtualFunctions } from "./sriov.js";
@@ -27,6 +28,8 @@ export interface AssembleOptions {
   readonly roots?: readonly KnownRoot[];
   /** The input begins in the middle of a function: its first root bus lacks its first functions. */
   readonly headTruncated?: boolean;
+  /** Functions of the input could not be read, and any root bus may lack its first. */
+  readonly blocksLost?: boolean;
 }
 
 /**
@@ -34,7 +37,7 @@ export interface AssembleOptions {
  *
  * A function's parent is the bridge that owns its bus (secondary bus number), unless the input names the parent itself. Broken
  * bus numbers (two bridges with one bus, a bus at or below its bridge's own, loops) are read the way that cannot loop, and reported
- * in `source.warnings`.
+ * in `source.warnings`. Names and all other text lose what would steer a terminal ({@link plainText}).
  *
  * @see include/linux/pci.h, pci_upstream_bridge(); drivers/pci/probe.c, pci_scan_bridge_extend()
  */
@@ -68,10 +71,27 @@ export function assemble(
   return new PciTopology({
     functions,
     hostBridges,
-    source: { ...options.source, warnings: [...new Set(warnings)] },
-    machine: options.machine,
-    iommuGroups: options.iommuGroups ?? [],
+    source: plainSource({ ...options.source, warnings: [...new Set(warnings)] }),
+    machine: options.machine === undefined ? undefined : plainMachine(options.machine),
+    iommuGroups: (options.iommuGroups ?? []).map(({ id, type }) => ({ id, type: plain(type) })),
   });
+}
+
+function plain<T extends string | undefined>(text: T): T {
+  return text === undefined ? text : (plainText(text) as T);
+}
+
+function plainSource(source: TopologySource): TopologySource {
+  return {
+    format: source.format,
+    name: plainText(source.name),
+    missing: source.missing.map(plainText),
+    warnings: source.warnings.map(plainText),
+  };
+}
+
+function plainMachine(machine: MachineInfo): MachineInfo {
+  return { ...machine, cpuEvidence: plain(machine.cpuEvidence) };
 }
 
 interface Links {
@@ -253,7 +273,7 @@ function hostBridgesOf(
     // VFs are not tops: the kernel adds them to the root bus when SR-IOV is enabled, after all others.
     entry.members.push(index);
   }
-  const judge = inferRootComplete(records, options.headTruncated === true);
+  const judge = inferRootComplete(records, options);
   return [...roots.entries()]
     .map(
       ([key, root]): HostBridgeInfo => ({
@@ -279,10 +299,13 @@ function functionInfo(
     vendorId: record.vendorId,
     deviceId: record.deviceId,
     classCode: record.classCode,
-    name: record.name,
+    name: plain(record.name),
     headerType: record.headerType,
     portType: record.portType,
-    acs: record.acs,
+    acs:
+      record.acs.state === "unknown"
+        ? { state: "unknown", why: plainText(record.acs.why) }
+        : record.acs,
     parent: links.parent,
     ...(links.hidden ? { hiddenUpstream: true as const } : {}),
     physfn: links.physfn,
@@ -293,8 +316,8 @@ function functionInfo(
     memoryEnabled: record.memoryEnabled,
     numaNode: record.numaNode,
     iommuGroup: record.iommuGroup,
-    driver: record.driver,
+    driver: plain(record.driver),
     link: record.link,
-    deviceNames: record.deviceNames,
+    deviceNames: record.deviceNames.map(plainText),
   };
 }

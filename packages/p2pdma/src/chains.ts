@@ -179,7 +179,9 @@ export class Chains {
     const { hostBridges } = this.topology;
     const a = hostBridges[this.host[provider] ?? -1];
     const b = hostBridges[this.host[client] ?? -1];
-    return a?.complete === false && b?.complete === false && a.domain === b.domain;
+    if (a?.complete !== false || b?.complete !== false || a.domain !== b.domain) return false;
+    // Nothing forwards to bus 00: what sits there sits on a root bus, whatever else of it is missing.
+    return a.bus !== 0 || b.bus !== 0;
   }
 
   /** Whether list and CPU let the pair pass through its host bridges, as a set of map types. */

@@ -25,8 +25,16 @@ const zenRoots = new Set([
 const oldAmdRoots = new Set([
   0x1410, 0x1422, 0x1510, 0x1536, 0x1566, 0x1576, 0x1705, 0x9600, 0x9601,
 ]);
-/** Chipsets that hypervisors imitate on any CPU: i440FX, Q35, 440BX. */
-const emulatedIntel = new Set([0x1237, 0x29c0, 0x7190, 0x7192]);
+/** Intel root complexes that hypervisors imitate on any CPU, by ID. */
+const emulatedIntel = new Set([
+  0x1237, // i440FX: QEMU, Xen, VirtualBox, crosvm
+  0x29c0, // Q35: QEMU
+  0x29a0, // P965: Parallels
+  0x29e0, // X38: VirtualBox
+  0x7190, // 440BX: VMware
+  0x7192, // 440BX without AGP: Hyper-V
+  0x0d57, // no chip at all: Cloud Hypervisor, Firecracker
+]);
 /** Vendors of root complexes that come with one kind of CPU. */
 const vendors = new Map<number, CpuKind>([
   [0x1d94, "hygon"],
@@ -62,15 +70,19 @@ function kindOf(
   deviceId: number | undefined,
   classCode: number | undefined,
 ): CpuKind | undefined {
+  // Server root buses begin with 8086:09a2, a system peripheral.
+  if (vendorId === 0x8086 && deviceId === 0x09a2) return "intel";
+  // Virtual machines have whole devices at the beginning of a root bus: those say nothing of the CPU.
+  const kind = classCode === undefined ? undefined : classCode >>> 8;
+  const isHostBridge = kind === 0x0600;
+  if (!isHostBridge && kind !== 0x0604) return undefined;
   if (vendorId === 0x1022 && deviceId !== undefined) {
     if (zenRoots.has(deviceId)) return "amd-zen";
     return oldAmdRoots.has(deviceId) ? "amd-old" : undefined;
   }
   if (vendorId === 0x8086) {
-    const isHostBridge = classCode !== undefined && classCode >>> 8 === 0x0600;
-    if (deviceId !== undefined && emulatedIntel.has(deviceId)) return undefined;
-    // Server root buses begin with 8086:09a2, a system peripheral.
-    return isHostBridge || deviceId === 0x09a2 ? "intel" : undefined;
+    const isReal = deviceId === undefined || !emulatedIntel.has(deviceId);
+    return isHostBridge && isReal ? "intel" : undefined;
   }
   return vendors.get(vendorId);
 }

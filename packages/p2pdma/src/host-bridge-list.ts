@@ -1,7 +1,7 @@
 import { formatBus } from "./address.js";
 import { formatId } from "./hex.js";
 import type { PciTopology } from "./pci-topology.js";
-import type { PciFunctionInfo } from "./topology.js";
+import type { HostBridgeInfo, PciFunctionInfo } from "./topology.js";
 
 /**
  * Host bridges that the kernel trusts to pass peer-to-peer traffic, by the ID of the first device on the root bus.
@@ -59,9 +59,9 @@ export function findListed(vendorId: number, deviceId: number): HostBridgeListEn
 export interface HostBridgeVerdict {
   /** Domain and bus of the root bus: `0000:80`. */
   readonly root: string;
-  /** Address of the key device (first on the root bus), where there is one. */
+  /** Address of the key device (first on the root bus, and 00.0 or a root port), as far as is known; without one no entry fits. */
   readonly key: string | undefined;
-  /** `8086:09a2`, where known. */
+  /** ID of the key device, `8086:09a2`, where known. */
   readonly keyId: string | undefined;
   /** Undefined: the input does not show enough to tell. */
   readonly listed: boolean | undefined;
@@ -83,50 +83,67 @@ export function judgeHostBridge(topology: PciTopology, hostBridge: number): Host
   const host = topology.hostBridges[hostBridge];
   const first = host === undefined ? undefined : topology.functions[host.first];
   const root = host === undefined ? "?" : formatBus(host.domain, host.bus);
+  const hasKey = first === undefined ? false : isKey(first);
+  const key = hasKey === false ? undefined : first;
   const verdict = (
     listed: boolean | undefined,
     why: string,
     sameOnly = false,
   ): HostBridgeVerdict => ({
     root,
-    key: first?.address,
+    key: key?.address,
     keyId:
-      first?.vendorId === undefined || first.deviceId === undefined
+      key?.vendorId === undefined || key.deviceId === undefined
         ? undefined
-        : `${formatId(first.vendorId)}:${formatId(first.deviceId)}`,
+        : `${formatId(key.vendorId)}:${formatId(key.deviceId)}`,
     listed,
     sameOnly,
     why,
   });
-  if (host?.complete !== true)
-    return verdict(undefined, `the input does not show root bus ${root}`);
+  if (host?.complete !== true) return verdict(undefined, notShown(host, first, root));
   if (first === undefined) return verdict(false, `root bus ${root} has no device`);
-  const { vendorId, deviceId } = first;
-  if (vendorId === undefined || deviceId === undefined) {
-    const known = judgeByName(first);
-    const named = first.name ?? "no name";
-    if (known === undefined)
-      return verdict(undefined, `the ID of ${first.address} (${named}) is not shown`);
-    const sentence = known ? "is on the list" : "is none of the listed devices";
-    return verdict(known, `${first.address} (${named}) ${sentence}`);
-  }
-  const id = `${formatId(vendorId)}:${formatId(deviceId)}`;
-  const entry = findListed(vendorId, deviceId);
-  const isDeviceZero = first.slot === 0 && first.fn === 0;
-  if (entry === undefined) return verdict(false, `${first.address} (${id}) is not on the list`);
-  if (!isDeviceZero && first.portType === undefined) {
-    return verdict(
-      undefined,
-      `the input does not show whether ${first.address} (${id}) is a root port`,
-    );
-  }
-  if (!isDeviceZero && first.portType !== "root-port") {
+  if (key === undefined) {
     return verdict(
       false,
       `root bus ${root} begins with ${first.address}, neither 00.0 nor a root port`,
     );
   }
-  return verdict(true, `${first.address} (${id}, ${entry.title}) is on the list`, entry.sameOnly);
+  const { vendorId, deviceId } = key;
+  if (vendorId === undefined || deviceId === undefined) {
+    const known = judgeByName(key);
+    const named = key.name ?? "no name";
+    if (known === undefined || (known && hasKey === undefined))
+      return verdict(undefined, `the ID of ${key.address} (${named}) is not shown`);
+    const sentence = known ? "is on the list" : "is none of the listed devices";
+    return verdict(known, `${key.address} (${named}) ${sentence}`);
+  }
+  const id = `${formatId(vendorId)}:${formatId(deviceId)}`;
+  const entry = findListed(vendorId, deviceId);
+  if (entry === undefined) return verdict(false, `${key.address} (${id}) is not on the list`);
+  if (hasKey === undefined) {
+    return verdict(
+      undefined,
+      `the input does not show whether ${key.address} (${id}) is a root port`,
+    );
+  }
+  return verdict(true, `${key.address} (${id}, ${entry.title}) is on the list`, entry.sameOnly);
+}
+
+/** Whether the first device of a root bus is what the list is asked for; undefined where its port type is not shown. */
+function isKey(first: PciFunctionInfo): boolean | undefined {
+  if (first.slot === 0 && first.fn === 0) return true;
+  return first.portType === undefined ? undefined : first.portType === "root-port";
+}
+
+function notShown(
+  host: HostBridgeInfo | undefined,
+  first: PciFunctionInfo | undefined,
+  root: string,
+): string {
+  if (host?.bus !== 0 || first === undefined || (first.slot === 0 && first.fn === 0)) {
+    return `the input does not show root bus ${root}`;
+  }
+  return `the input shows root bus ${root} from ${first.address} on: a device 00.0 may be missing`;
 }
 
 /**

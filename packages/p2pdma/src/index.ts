@@ -44,6 +44,7 @@ export { matrix, PairMatrix } from "./matrix.js";
 export type { P2pdmaOptions } from "./p2pdma.js";
 export { P2pdma } from "./p2pdma.js";
 export type { ParseOptions } from "./parse.js";
+export { plainText } from "./plain-text.js";
 export { parseTopology } from "./parse.js";
 export { ParseError } from "./parse-error.js";
 export { PCI_IDS_VERSION } from "./pci-names.js";

@@ -235,6 +235,126 @@ describe("lspci text", () => {
   });
 });
 
+describe("blocks that cannot be read", () => {
+  it.each([
+    ["a letter for a digit", "02:09.0", "02:0g.0"],
+    ["a comma for the dot", "02:09.0", "02:09,0"],
+    ["a capital", "02:09.0", "02:0A.0"],
+  ])("%s: the block is left out, and tells nothing of the function before it", (_, good, bad) => {
+    // The lost port redirects; the port before it does not.
+    const text = verbose.replace(good, bad);
+    const at = text.indexOf(bad);
+    const parsed = parseTopology(
+      text.slice(0, at) +
+        text.slice(at).replace(/ACSCtl:.*/, "ACSCtl:\tSrcValid+ ReqRedir+ CmpltRedir+ EgressCtrl+"),
+    );
+    expect(parsed.functions).toHaveLength(8);
+    expect(parsed.at("02:08.0").acs).toMatchObject({ state: "present", control: 0 });
+    expect(parsed.source.warnings).toEqual([expect.stringContaining(bad)]);
+    // What was lost may redirect.
+    const decision = new P2pdma(parsed, { cpu: "intel" }).decide("03:00.0", "04:00.0");
+    expect(decision).toMatchObject({ mapType: "unknown", bridgeHidden: true });
+  });
+
+  it("a header without any address, in a listing that indents its details, ends the block before it", () => {
+    const text = verbose.replace("02:09.0 PCI bridge", "?????? PCI bridge");
+    const parsed = parseTopology(text.replace(/ReqRedir-(?![\s\S]*ReqRedir-)/, "ReqRedir+"));
+    expect(parsed.at("02:08.0").acs).toMatchObject({ state: "present", control: 0 });
+    expect(parsed.at("04:00.0").hiddenUpstream).toBe(true);
+  });
+
+  it("a lost block may have been the first of its root bus", () => {
+    const text = verbose.replace("00:00.0 Host", "0o:00.0 Host");
+    expect(parseTopology(text).hostBridges).toEqual([
+      { domain: 0, bus: 0, first: 0, complete: false },
+    ]);
+  });
+
+  it("text between blocks loses nothing", () => {
+    const parsed = parseTopology(verbose.replaceAll("\n\n", "\n\nroot@host:~# and so on\n\n"));
+    expect(parsed.functions).toEqual(parseTopology(verbose).functions);
+    expect(parsed.source.warnings).toEqual([]);
+  });
+});
+
+describe("functions that are listed twice", () => {
+  const block = /^02:09\.0[\s\S]*?\n\n/m.exec(verbose)?.[0] ?? "";
+  const redirecting = block.replace("ReqRedir- CmpltRedir- Up", "ReqRedir+ CmpltRedir+ Up");
+  const changed = verbose.replace(block, redirecting);
+
+  it("the same twice, or with more details the second time, is one machine", () => {
+    const once = parseTopology(verbose).functions;
+    const plain = verbose.replaceAll(/^\t.*\n/gm, "");
+    const brief = verbose.replaceAll(/^\t\t.*\n/gm, "");
+    for (const before of [verbose, plain, brief]) {
+      const { functions, source } = parseTopology(before + verbose);
+      expect(functions).toEqual(once);
+      expect(source.warnings).toEqual([]);
+    }
+  });
+
+  it.each([
+    ["off, then on", verbose, changed],
+    ["on, then off", changed, verbose],
+  ])("different ACS, %s: unknown, with a warning", (_, first, second) => {
+    const parsed = parseTopology(first + second);
+    expect(parsed.at("02:09.0").acs.state).toBe("unknown");
+    expect(parsed.at("02:08.0").acs.state).toBe("present");
+    expect(parsed.source.warnings).toEqual([
+      expect.stringMatching(/^0000:02:09\.0: listed again \(line \d+\).*ACS/),
+    ]);
+    const decision = new P2pdma(parsed, { cpu: "intel" }).decide("03:00.0", "04:00.0");
+    expect(decision.acsUnknown).toEqual(["0000:02:09.0"]);
+  });
+
+  it("a block with ACS and one without contradict each other too, and so do bus numbers", () => {
+    const without = verbose.replace(/\tCapabilities: \[110 v1\] Access.*\n(?:\t\t.*\n)*/, "\tCapabilities: [110 v1] Other\n");
+    expect(parseTopology(without + verbose).at("00:01.0").acs.state).toBe("unknown");
+    const moved = verbose.replace("secondary=04", "secondary=14").replace("nate=04, sec-latency=0\n\tCapabilities: [68] Express (v2) Down", "nate=14, sec-latency=0\n\tCapabilities: [68] Express (v2) Down");
+    const parsed = parseTopology(verbose + moved);
+    expect(parsed.at("02:09.0").busNumbers).toBeUndefined();
+  });
+
+  it("another device at the same address: the listings of two machines are refused, with the line", () => {
+    const other = verbose.replace("NVIDIA Corporation Device 15f8", "NVIDIA Corporation Device 2330");
+    expect(thrown(() => parseTopology(verbose + other, { name: "x.txt" }))).toMatchObject({
+      code: "EINVAL",
+      line: verbose.split("\n").length - 1 + verbose.slice(0, verbose.indexOf("03:00.0 3D")).split("\n").length,
+      hint: expect.stringContaining("two machines") as string,
+    });
+  });
+});
+
+describe("root buses without 00.0", () => {
+  const first = "00:00.0 Host bridge: Intel Corporation Sky Lake-E DMI3 Registers";
+  const rootPort = (at: string, secondary: string): string =>
+    `${at} PCI bridge [0604]: Intel Corporation Device [8086:2032]\n\tBus: primary=00, secondary=${secondary}, subordinate=${secondary}, sec-latency=0\n\tCapabilities: [50] Express (v2) Root Port (Slot-), MSI 00\n\tCapabilities: [100 v1] Device\n\n`;
+  const drive = (at: string): string =>
+    `${at} Non-Volatile memory controller [0108]: Intel Corporation Device [8086:0a54]\n\tCapabilities: [50] Express (v2) Endpoint, MSI 00\n\n`;
+  const volume = (domain: string): string =>
+    rootPort(`${domain}00:02.0`, "01") +
+    rootPort(`${domain}00:03.0`, "02") +
+    drive(`${domain}01:00.0`) +
+    drive(`${domain}02:00.0`);
+
+  it("p2pdma R16: another domain may begin with a root port, which is its key (Intel VMD)", () => {
+    const parsed = parseTopology(`0000:${first}\n\n${volume("10000:")}`);
+    const decision = new P2pdma(parsed, { cpu: "intel" }).decide("10000:01:00.0", "10000:02:00.0");
+    expect(decision).toMatchObject({ mapType: "thru-host-bridge", distance: 4 });
+    expect(decision.hostBridges[0].key).toBe("10000:00:02.0");
+  });
+
+  it("in domain 0 a cut head looks the same: host bridge unknown, but never switch-local", () => {
+    const decision = new P2pdma(parseTopology(volume("")), { cpu: "intel" }).decide(
+      "01:00.0",
+      "02:00.0",
+    );
+    expect(decision.possible).toEqual(["thru-host-bridge", "not-supported"]);
+    expect(decision.reason).toContain("a device 00.0 may be missing");
+    expect(decision).not.toHaveProperty("bridgeHidden");
+  });
+});
+
 describe("broken bus numbers", () => {
   const bridge = (at: string, buses: string): string => {
     const [secondary, subordinate] = buses.split("-");

@@ -2,6 +2,7 @@ import { toCapture } from "@peerbar/p2pdma";
 import { type ExitCode, exit } from "../exit.js";
 import type { Io } from "../io.js";
 import { readSubject } from "../source.js";
+import { sourceNotes } from "../source-notes.js";
 import { writeAtomically } from "../write-file.js";
 
 export interface CaptureOptions {
@@ -15,7 +16,7 @@ export async function capture(io: Io, options: CaptureOptions): Promise<ExitCode
   const text = toCapture(topology);
   if (options.output === undefined) io.out(text);
   else await writeAtomically(options.output, text);
-  for (const sentence of topology.source.missing) io.err(`peerbar: not shown: ${sentence}\n`);
+  for (const note of sourceNotes(topology.source)) io.err(`peerbar: ${note}\n`);
   if (options.output !== undefined) {
     io.err(`${options.output}: ${String(topology.functions.length)} functions\n`);
   }

@@ -10,6 +10,7 @@ import { prometheusText } from "../labels/prometheus.js";
 import { gresConf } from "../labels/slurm.js";
 import { labelFormats } from "../labels/verb.js";
 import { readSubject } from "../source.js";
+import { sourceNotes } from "../source-notes.js";
 import { writeAtomically } from "../write-file.js";
 
 export interface LabelsOptions {
@@ -38,9 +39,7 @@ export async function labels(io: Io, options: LabelsOptions): Promise<ExitCode> 
   const text = makers[format](nodeFacts(subject), { node, domain });
   if (options.output === undefined) io.out(text);
   else await writeAtomically(options.output, text);
-  for (const sentence of subject.topology.source.missing) {
-    io.err(`peerbar: not shown: ${sentence}\n`);
-  }
+  for (const note of sourceNotes(subject.topology.source)) io.err(`peerbar: ${note}\n`);
   return exit.ok;
 }
 

@@ -15,6 +15,7 @@ import { csvHeader, pairCsv, pairJson } from "../pair-json.js";
 import { PairTexts } from "../pair-texts.js";
 import { type Selection, select } from "../select.js";
 import { readSubject } from "../source.js";
+import { sourceNotes } from "../source-notes.js";
 import { makeStyle } from "../style.js";
 import { paragraph, plural } from "../wrap.js";
 
@@ -143,7 +144,7 @@ function writeTable(io: Io, { subject, endpoints, pairs }: Answers): void {
       width,
     ),
   );
-  for (const sentence of subject.topology.source.missing) {
-    io.out(style.warn(paragraph(`not shown: ${sentence}`, width)));
+  for (const note of sourceNotes(subject.topology.source)) {
+    io.out(style.warn(paragraph(note, width)));
   }
 }

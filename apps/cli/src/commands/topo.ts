@@ -8,6 +8,7 @@ import type { Io } from "../io.js";
 import { sourceJson } from "../json.js";
 import { isNarrowed, type Selection, selectorTests } from "../select.js";
 import { readSubject } from "../source.js";
+import { sourceNotes } from "../source-notes.js";
 import { makeStyle, type Style } from "../style.js";
 import { keepPaths, layOutTree, type TreeOptions, type TreeRow } from "../tree.js";
 import { paragraph, plural } from "../wrap.js";
@@ -106,8 +107,8 @@ function writeTree(io: Io, topology: PciTopology, glyphs: Glyphs, options: TreeO
   const legend =
     "link: GT/s x lanes, now/at best. ACS: !RR,CR,EC redirect peer requests up; off: none set; -: no ACS; ?: not shown.";
   io.out(`\n${paragraph(legend, io.width)}`);
-  for (const sentence of source.missing) {
-    io.out(style.warn(paragraph(`not shown: ${sentence}`, io.width)));
+  for (const note of sourceNotes(source)) {
+    io.out(style.warn(paragraph(note, io.width)));
   }
 }
 

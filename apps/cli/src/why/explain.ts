@@ -40,6 +40,7 @@ export function writeExplanation(io: Io, style: Style, glyphs: Glyphs, account: 
   if (advice.length > 0) io.out("\n");
   for (const one of advice) writeAdvice(io, style, one);
   for (const sentence of topology.source.missing) write("not shown", sentence);
+  for (const sentence of topology.source.warnings.slice(0, 8)) write("broken", sentence);
 }
 
 const LABEL = 12;

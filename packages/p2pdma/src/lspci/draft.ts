@@ -37,24 +37,24 @@ export interface AcsDraft {
   controlShown: number;
 }
 
-/** One draft for each address, in order of appearance. A second listing of a function in the same text completes the first. */
+/** A draft for each block of the text; a function that is listed again has several. */
 export class Drafts {
   readonly all: Draft[] = [];
-  readonly #byKey = new Map<number, Draft>();
+  readonly #byKey = new Map<number, [Draft, ...Draft[]]>();
 
-  open(address: PciAddress, line: number): { draft: Draft; again: boolean } {
+  open(address: PciAddress, line: number): Draft {
     const key = addressKey(address);
-    const known = this.#byKey.get(key);
-    if (known !== undefined) {
-      known.nextRegion = 0;
-      known.within = undefined;
-      known.ended = false;
-      return { draft: known, again: true };
-    }
     const draft = emptyDraft(address, line);
     this.all.push(draft);
-    this.#byKey.set(key, draft);
-    return { draft, again: false };
+    const known = this.#byKey.get(key);
+    if (known === undefined) this.#byKey.set(key, [draft]);
+    else known.push(draft);
+    return draft;
+  }
+
+  /** The blocks of each function, in order of first appearance. */
+  functions(): readonly (readonly [Draft, ...Draft[]])[] {
+    return [...this.#byKey.values()];
   }
 }
 

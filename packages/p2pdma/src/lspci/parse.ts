@@ -1,10 +1,13 @@
 import type { AssembleOptions } from "../assemble.js";
 import { PCI_IDS_VERSION } from "../pci-names.js";
+import { ParseError } from "../parse-error.js";
+import { plainText } from "../plain-text.js";
 import type { FunctionRecord } from "../record.js";
 import { readDetail } from "./details.js";
 import { type Draft, Drafts } from "./draft.js";
 import { finishDraft, type ListingFacts } from "./finish.js";
-import { parseHeaderLine, readHeaderText } from "./header.js";
+import { looksLikeHeader, parseHeaderLine, readHeaderText } from "./header.js";
+import { foldRepeats, forgetContradictions } from "./repeats.js";
 
 /** What {@link parseLspci} found: records for the assembly, and what to say about the source. */
 export interface LspciListing {
@@ -16,9 +19,13 @@ const CONFIG_SPACE = 4096;
 
 /**
  * Reads `lspci` output in all its shapes: plain, -v to -vvv, -n, -nn, with and without -D, -x to -xxxx, indented or quoted as in a mail
- * (`> `), with CRLF, broken off, by an ordinary user. Pure; never throws: no function found is an empty list.
+ * (`> `), with CRLF, broken off, by an ordinary user. Pure; no function found is an empty list.
+ *
+ * A block whose address cannot be read is left out, with a warning, and what it may have hidden counts as unknown. So does what two
+ * blocks of one function disagree in.
  *
  * @param name - of the input, for messages
+ * @throws ParseError `EINVAL` when one address is listed as two different devices: the text is of two machines
  */
 export function parseLspci(text: string, name: string): LspciListing {
   const reader = new Reader();
@@ -44,6 +51,14 @@ class Reader {
   readonly #drafts = new Drafts();
   readonly #warnings: string[] = [];
   #current: Draft | undefined;
+  /** The lines belong to a block whose header cannot be read. */
+  #unreadable = false;
+  /** Blocks that are lost. */
+  #lost = 0;
+  /** The line before was blank. */
+  #afterBlank = false;
+  /** Details are indented here, as lspci prints them: then a line that is not begins a block. */
+  #indents = false;
   #headTruncated = false;
   #hexBroken = false;
 
@@ -55,6 +70,8 @@ class Reader {
       const code = text.charCodeAt(at);
       if (code !== SPACE && code !== TAB && code !== GREATER && code !== BAR) break;
     }
+    const afterBlank = this.#afterBlank;
+    this.#afterBlank = at >= end;
     if (at >= end) {
       if (this.#current !== undefined) this.#current.ended = true;
       return;
@@ -63,21 +80,38 @@ class Reader {
       const header = parseHeaderLine(text, at, end);
       // `lspci -m` quotes its fields; it has no details and is refused as a whole.
       if (header !== undefined && text.charCodeAt(header.rest) !== QUOTE) {
-        const opened = this.#drafts.open(header.address, line);
-        this.#current = opened.draft;
+        this.#current = this.#drafts.open(header.address, line);
+        this.#unreadable = false;
         this.#hexBroken = false;
-        readHeaderText(opened.draft.record, text.slice(header.rest, end));
+        readHeaderText(this.#current.record, text.slice(header.rest, end));
         return;
       }
       if (this.#hexLine(text, at, end, line)) return;
     }
     const content = text.slice(at, end);
-    if (this.#current === undefined) {
-      if (looksLikeDetail(content)) this.#headTruncated = true;
+    const indented = text.charCodeAt(at - 1) === TAB;
+    if (looksLikeHeader(content) || (afterBlank && this.#indents && !indented)) {
+      this.#lose(content, line);
       return;
     }
+    if (this.#current === undefined) {
+      if (!this.#unreadable && looksLikeDetail(content)) this.#headTruncated = true;
+      return;
+    }
+    if (indented) this.#indents = true;
     this.#current.ended = false;
     readDetail(this.#current, content);
+  }
+
+  /** A block begins whose function is not known: what follows belongs to no other. Text around a listing looks the same, and costs nothing. */
+  #lose(content: string, line: number): void {
+    this.#current = undefined;
+    this.#unreadable = true;
+    if (!looksLikeHeader(content)) return;
+    this.#lost += 1;
+    this.#warnings.push(
+      `line ${line.toString()}: no PCI address can be read in "${plainText(content.slice(0, 40))}"; what follows it is left out`,
+    );
   }
 
   /** `10: 04 00 e0 ...`: true when the line is one, also a broken one. */
@@ -93,7 +127,7 @@ class Reader {
     if (text.charCodeAt(at + digits + 1) !== SPACE) return false;
     const draft = this.#current;
     if (draft === undefined) {
-      this.#headTruncated = true;
+      if (!this.#unreadable) this.#headTruncated = true;
       return true;
     }
     draft.ended = false;
@@ -135,12 +169,13 @@ class Reader {
   }
 
   finish(name: string): LspciListing {
-    const { all } = this.#drafts;
+    const functions = this.#drafts.functions();
     const facts: ListingFacts = {
-      anyExtended: all.some((draft) => draft.extended > 0),
-      anyLongHex: all.some((draft) => draft.hexLength > 256),
+      anyExtended: this.#drafts.all.some((draft) => draft.extended > 0),
+      anyLongHex: this.#drafts.all.some((draft) => draft.hexLength > 256),
     };
-    const records = all.map((draft) => finishDraft(draft, facts, draft === this.#current));
+    const records = functions.map((blocks) => this.#record(blocks, facts, name));
+    const all = functions.map(([first]) => first);
     const hex = all.some((draft) => draft.hexLength > 0);
     const text = all.some((draft) => draft.detailed);
     return {
@@ -153,9 +188,46 @@ class Reader {
           warnings: this.#warnings,
         },
         headTruncated: this.#headTruncated,
+        blocksLost: this.#lost > 0,
       },
     };
   }
+
+  #record(
+    blocks: readonly [Draft, ...Draft[]],
+    facts: ListingFacts,
+    name: string,
+  ): FunctionRecord {
+    const [first, ...others] = blocks;
+    // Only the last block of the text can be cut off, and one that is says nothing where another is whole.
+    const last =
+      this.#current !== undefined &&
+      blocks.includes(this.#current) &&
+      blocks.every((block) => block === this.#current || !(block.detailed || block.hexLength > 0));
+    if (last) first.ended = this.#current?.ended === true;
+    const found = foldRepeats(blocks);
+    if (found.has("identity")) throw twoMachines(name, blocks);
+    const record = finishDraft(first, facts, last);
+    forgetContradictions(record, found);
+    if (found.size > 0) {
+      const lines = others.map((block) => block.line.toString()).join(", ");
+      this.#warnings.push(
+        `${record.address}: listed again (line ${lines}) with different settings (${[...found].join(", ")}); taken as not shown`,
+      );
+    }
+    return record;
+  }
+}
+
+function twoMachines(name: string, blocks: readonly [Draft, ...Draft[]]): ParseError {
+  const [first, ...others] = blocks;
+  const other = others.at(-1) ?? first;
+  return new ParseError(
+    name,
+    other.line,
+    `${first.record.address} is another device here than in line ${first.line.toString()}`,
+    { hint: "this looks like the listings of two machines in one text: give one at a time" },
+  );
 }
 
 function isBlank(code: number): boolean {
