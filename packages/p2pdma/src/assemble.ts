@@ -1,4 +1,5 @@
 import { addressKey, busKey, formatBus } from "./address.js";
+import { isSharable } from "./bars.js";
 import { PciTopology } from "./pci-topology.js";
 import { Places } from "./places.js";
 import { plainText } from "./plain-text.js";
@@ -301,6 +302,7 @@ function functionInfo(
     classCode: record.classCode,
     name: plain(record.name),
     headerType: record.headerType,
+    ...(record.multiFunction === undefined ? {} : { multiFunction: record.multiFunction }),
     portType: record.portType,
     acs:
       record.acs.state === "unknown"
@@ -313,6 +315,7 @@ function functionInfo(
     busNumbers: record.busNumbers,
     windows: record.windows,
     bars: record.bars,
+    ...(lacksMemoryBars(record, links.physfn >= 0) ? { noMemoryBars: true as const } : {}),
     memoryEnabled: record.memoryEnabled,
     numaNode: record.numaNode,
     iommuGroup: record.iommuGroup,
@@ -320,4 +323,10 @@ function functionInfo(
     link: record.link,
     deviceNames: record.deviceNames.map(plainText),
   };
+}
+
+/** The registers of a virtual function read as zero: only the kernel knows its BARs, and a listing made from config space does not. */
+function lacksMemoryBars(record: FunctionRecord, isVirtual: boolean): boolean {
+  if (!record.barsShown || isVirtual) return false;
+  return !record.bars.some((bar) => bar !== undefined && isSharable(bar));
 }

@@ -134,6 +134,7 @@ function readFunction(reader: Reader): FunctionRecord {
   record.classCode = reader.optional("classCode")?.hexNumber(0xff_ffff);
   record.name = reader.optional("name")?.text();
   record.headerType = reader.optional("headerType")?.oneOfNumbers([0, 1, 2] as const);
+  record.multiFunction = reader.optional("multiFunction")?.boolean();
   record.portType = reader.optional("portType")?.oneOf(ports) as PortType | "none" | undefined;
   record.acs = readAcs(reader.key("acs"));
   record.parentAddress = reader.optional("parent")?.text() ?? null;
@@ -144,6 +145,7 @@ function readFunction(reader: Reader): FunctionRecord {
   record.busNumbers = readBuses(reader.optional("busNumbers"));
   record.windows = reader.optional("windows")?.list().map(readWindow) ?? [];
   record.bars = reader.optional("bars")?.list(6).map(readBar) ?? [];
+  record.barsShown = reader.optional("noMemoryBars")?.boolean() === true;
   record.memoryEnabled = reader.optional("memoryEnabled")?.boolean();
   record.numaNode = reader.optional("numaNode")?.integer(0);
   record.iommuGroup = reader.optional("iommuGroup")?.integer(0);

@@ -47,6 +47,7 @@ function functionText(fn: PciFunctionInfo, topology: PciTopology): Record<string
     classCode: hexNumber(fn.classCode, 6) ?? null,
     name: fn.name,
     headerType: fn.headerType,
+    multiFunction: fn.multiFunction,
     portType: fn.portType,
     acs: acsText(fn.acs),
     parent: parent?.address,
@@ -64,6 +65,7 @@ function functionText(fn: PciFunctionInfo, topology: PciTopology): Record<string
       fn.bars.length === 0
         ? undefined
         : fn.bars.map((bar) => (bar === undefined ? null : barText(bar))),
+    noMemoryBars: fn.noMemoryBars,
     memoryEnabled: fn.memoryEnabled,
     numaNode: fn.numaNode,
     iommuGroup: fn.iommuGroup,

@@ -26,6 +26,7 @@ export interface DecodedConfig {
   readonly deviceId: number | undefined;
   readonly classCode: number | undefined;
   readonly headerType: PciFunctionInfo["headerType"];
+  readonly multiFunction: boolean | undefined;
   readonly memoryEnabled: boolean | undefined;
   readonly busNumbers: BridgeBuses | undefined;
   readonly windows: readonly BridgeWindow[];
@@ -84,7 +85,8 @@ export function decodeConfigSpace(
   const deviceId = config.u16(2);
   if (vendorId === undefined || deviceId === undefined) return undefined;
   if (bytes.subarray(0, 16).every((byte) => byte === 0xff)) return undefined;
-  const headerType = headerTypeOf(config.u8(0x0e));
+  const headerByte = config.u8(0x0e);
+  const headerType = headerTypeOf(headerByte);
   const command = config.u16(4);
   const classAndRevision = config.u32(8);
   const express = walkCapabilities(config, headerType);
@@ -94,6 +96,7 @@ export function decodeConfigSpace(
     deviceId: vendorId === 0xffff ? undefined : deviceId,
     classCode: classAndRevision === undefined ? undefined : classAndRevision >>> 8,
     headerType,
+    multiFunction: headerByte === undefined ? undefined : (headerByte & 0x80) !== 0,
     memoryEnabled: command === undefined ? undefined : (command & 2) !== 0,
     busNumbers: isBridge ? busNumbersOf(config) : undefined,
     windows: headerType === 1 ? windowsOf(config) : [],

@@ -75,6 +75,17 @@ export interface P2pdmaDecision {
 export const TRUST_RISK =
   "a host bridge that is not on the list may drop or corrupt peer traffic without an error: the list has those that are known to pass it on";
 
+/** The same for a host bridge that is on the list with the flag of Sandy Bridge and Haswell: for devices below itself. */
+const SAME_ONLY_RISK =
+  "a host bridge that the list has for devices below itself only may drop or corrupt traffic to another host bridge without an error";
+
+/** What trusting host bridges may do, by what the kernel's own list says of them. */
+export function trustRisk(hosts: readonly HostBridgeVerdict[]): string {
+  return hosts.length > 0 && hosts.every((host) => host.listed === true)
+    ? SAME_ONLY_RISK
+    : TRUST_RISK;
+}
+
 /** One BAR that peers can be given (p2pdma R2): a slot of `struct p2pdma_provider`. */
 export interface P2pdmaProvider {
   /** Address of the function that owns the BAR. */

@@ -5,6 +5,7 @@ export { applyEdits, KERNEL_ACS } from "./advice/edits.js";
 export type { Fix } from "./advice/fixes.js";
 export { fixes, withoutRedirect } from "./advice/fixes.js";
 export type { GroupChanges } from "./advice/group-changes.js";
+export { hasIommu } from "./advice/iommu-state.js";
 export type { LinkBottleneck, LinkRate } from "./advice/link-bottleneck.js";
 export { linkBottleneck, linkRate } from "./advice/link-bottleneck.js";
 export type { DmaMapping, DmaMappingKind } from "./advice/mapping.js";
@@ -12,7 +13,7 @@ export { dmaMapping } from "./advice/mapping.js";
 export type { NumaNodes, PathClass } from "./advice/path-class.js";
 export { numaNodes, pathClass, pathClassWords } from "./advice/path-class.js";
 export type { ChangedPair, PairAnswer, WhatIf, WhatIfOptions } from "./advice/what-if.js";
-export { hasIommu, whatIf } from "./advice/what-if.js";
+export { whatIf } from "./advice/what-if.js";
 export {
   CAPTURE_KIND,
   CAPTURE_SCHEMA_VERSION,
@@ -44,12 +45,12 @@ export { matrix, PairMatrix } from "./matrix.js";
 export type { P2pdmaOptions } from "./p2pdma.js";
 export { P2pdma } from "./p2pdma.js";
 export type { ParseOptions } from "./parse.js";
-export { plainText } from "./plain-text.js";
 export { parseTopology } from "./parse.js";
 export { ParseError } from "./parse-error.js";
 export { PCI_IDS_VERSION } from "./pci-names.js";
 export type { FunctionRef, PciTopologyData } from "./pci-topology.js";
 export { PciTopology } from "./pci-topology.js";
+export { plainText } from "./plain-text.js";
 export type { SysfsOptions } from "./sysfs.js";
 export { parseSysfs } from "./sysfs.js";
 export type { SysfsEntry, SysfsTree } from "./sysfs-tree.js";

@@ -67,10 +67,19 @@ function isolation(topology: PciTopology, acs: (index: number) => AcsInfo): Uint
   for (const fn of functions) {
     if (fn.physfn < 0) inSlot.set(slotOf(fn), (inSlot.get(slotOf(fn)) ?? 0) + 1);
   }
-  return Uint8Array.from(functions, (fn, index) => {
-    const multifunction = fn.physfn < 0 && (inSlot.get(slotOf(fn)) ?? 0) > 1;
-    return isolatesPeers(fn, acs(index), multifunction) ? 1 : 0;
-  });
+  return Uint8Array.from(functions, (fn, index) =>
+    isolatesPeers(fn, acs(index), isMultiFunction(fn, inSlot.get(slotOf(fn)) ?? 0)) ? 1 : 0,
+  );
+}
+
+/**
+ * As the kernel sees it: by the header type's bit, whether or not other functions answer, and for functions past 0 in any case. Where the
+ * input does not show the bit, by the functions that are there.
+ * @see drivers/pci/probe.c, pci_setup_device(), pci_scan_slot()
+ */
+function isMultiFunction(fn: PciFunctionInfo, functionsInSlot: number): boolean {
+  if (fn.physfn >= 0) return false;
+  return fn.fn > 0 || (fn.multiFunction ?? functionsInSlot > 1);
 }
 
 function isolatesPeers(fn: PciFunctionInfo, acs: AcsInfo, multifunction: boolean): boolean {

@@ -1,4 +1,5 @@
 import { addressKey } from "./address.js";
+import { isSharable } from "./bars.js";
 import { BUS_ADDR, Chains, NOT_SUPPORTED, newWalk, THRU_HOST_BRIDGE, type Walk } from "./chains.js";
 import { inferCpu } from "./cpu.js";
 import {
@@ -7,9 +8,9 @@ import {
   type P2pdmaProvider,
   type PathStep,
   type ProviderBar,
-  TRUST_RISK,
+  trustRisk,
 } from "./decision.js";
-import type { HostBridgeVerdict } from "./host-bridge-list.js";
+import { type HostBridgeVerdict, judgeHostBridge } from "./host-bridge-list.js";
 import type { FunctionRef, PciTopology } from "./pci-topology.js";
 import { explain } from "./reason.js";
 import { ACS_REDIRECT, type AcsInfo, type CpuKind } from "./topology.js";
@@ -147,7 +148,7 @@ export class P2pdma {
       downPath: paths.down,
       hostBridges: hosts,
       cpu: this.cpu,
-      ...(this.#isForced(possible, p, c) ? { risk: TRUST_RISK } : {}),
+      ...this.#risk(possible, p, c),
     };
     const { reason, rule } = explain({
       ...facts,
@@ -208,14 +209,14 @@ export class P2pdma {
   }
 
   /**
-   * The provider slot of a BAR; undefined for I/O and absent BARs, the ROM, and a released provider (p2pdma R2, R4).
+   * The provider slot of a BAR; undefined for I/O, absent and unassigned BARs, the ROM, and a released provider (p2pdma R2, R4).
    * @throws DmaBufError `ENODEV` when the function is not in the topology
    */
   provider(ref: FunctionRef, bar: number): P2pdmaProvider | undefined {
     const index = this.topology.resolve(ref);
     const fn = this.topology.at(index);
     const info = fn.bars[bar];
-    if (info?.kind !== "memory" || this.#released.has(index)) return undefined;
+    if (info === undefined || !isSharable(info) || this.#released.has(index)) return undefined;
     return {
       owner: fn.address,
       bar,
@@ -228,10 +229,23 @@ export class P2pdma {
     return this.provider(ref, bar)?.busOffset ?? 0n;
   }
 
-  /** The pair goes through host bridges that only an override trusts. */
-  #isForced(possible: readonly MapType[], p: number, c: number): boolean {
-    if (this.cpu === "amd-zen" || !possible.includes("thru-host-bridge")) return false;
-    return this.#hostsOf(p, c).some((host) => host.forced === true);
+  /** Where the pair goes through host bridges that only an override trusts. */
+  #risk(possible: readonly MapType[], p: number, c: number): { readonly risk?: string } {
+    if (this.cpu === "amd-zen" || !possible.includes("thru-host-bridge")) return {};
+    const { host, hosts } = this.#chains;
+    const forced = [host[p] ?? -1, host[c] ?? -1].filter((at) => hosts[at]?.forced === true);
+    if (forced.length === 0) return {};
+    return { risk: trustRisk(forced.map((at) => judgeHostBridge(this.topology, at))) };
+  }
+
+  /**
+   * Whether a function has anything to share, a memory BAR with an address (p2pdma R2, R4); undefined where the input does not show it.
+   * @throws DmaBufError `ENODEV` when the function is not in the topology
+   */
+  canProvide(ref: FunctionRef): boolean | undefined {
+    const fn = this.topology.at(ref);
+    if (fn.bars.some((bar) => bar !== undefined && isSharable(bar))) return true;
+    return fn.noMemoryBars === true ? false : undefined;
   }
 
   /**

@@ -24,11 +24,14 @@ export interface FunctionRecord extends PciAddress {
   classCode: number | undefined;
   name: string | undefined;
   headerType: PciFunctionInfo["headerType"];
+  multiFunction: boolean | undefined;
   portType: PciFunctionInfo["portType"];
   acs: AcsInfo;
   busNumbers: BridgeBuses | undefined;
   windows: BridgeWindow[];
   bars: (PciBarInfo | undefined)[];
+  /** The input shows every BAR that the function has, none included. */
+  barsShown: boolean;
   memoryEnabled: boolean | undefined;
   numaNode: number | undefined;
   iommuGroup: number | undefined;
@@ -58,11 +61,13 @@ export function emptyRecord(address: PciAddress): FunctionRecord {
     classCode: undefined,
     name: undefined,
     headerType: undefined,
+    multiFunction: undefined,
     portType: undefined,
     acs: { state: "unknown", why: "the input shows no capabilities of this function" },
     busNumbers: undefined,
     windows: [],
     bars: [],
+    barsShown: false,
     memoryEnabled: undefined,
     numaNode: undefined,
     iommuGroup: undefined,

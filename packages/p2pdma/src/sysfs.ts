@@ -206,6 +206,7 @@ class DeviceReader {
       record.deviceId = config.deviceId;
       record.classCode = config.classCode;
       record.headerType = config.headerType;
+      record.multiFunction = config.multiFunction;
       record.memoryEnabled = config.memoryEnabled;
       record.busNumbers = config.busNumbers;
       record.portType = config.portType;
@@ -215,6 +216,7 @@ class DeviceReader {
     } else if (bytes !== undefined && bytes.length > 0) {
       record.acs = { state: "unknown", why: "its config space cannot be read (all ones)" };
     }
+    record.barsShown = resource !== undefined;
     record.bars =
       resource === undefined
         ? (config?.bars ?? []).map((bar) =>

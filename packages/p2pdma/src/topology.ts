@@ -20,6 +20,11 @@ export interface PciFunctionInfo {
   readonly name: string | undefined;
   /** 0 endpoint, 1 bridge, 2 CardBus bridge; undefined where unreadable. */
   readonly headerType: 0 | 1 | 2 | undefined;
+  /**
+   * Bit 7 of the header type: the device has, or may have, other functions, also where they are not in the input. Left out where the input
+   * does not show it.
+   */
+  readonly multiFunction?: boolean;
   /** Device/port type of the PCI Express capability ({@link PortType}); "none" for conventional PCI, undefined where not shown. */
   readonly portType: PortType | "none" | undefined;
   readonly acs: AcsInfo;
@@ -40,6 +45,8 @@ export interface PciFunctionInfo {
   readonly windows: readonly BridgeWindow[];
   /** BARs 0 to 5 by register; the upper half of a 64-bit BAR is undefined. */
   readonly bars: readonly (PciBarInfo | undefined)[];
+  /** Only where the input shows all BARs and none is memory with an address: peers can be given nothing (p2pdma R2, R4). */
+  readonly noMemoryBars?: true;
   /** Memory decode (command register bit 1; a VF's is its PF's); undefined where not shown. */
   readonly memoryEnabled: boolean | undefined;
   readonly numaNode: number | undefined;

@@ -9,6 +9,7 @@ import {
   numaNodes,
   P2pdma,
   PciTopology,
+  parseTopology,
   pathClass,
   toCapture,
   whatIf,
@@ -51,6 +52,15 @@ describe("path class, NUMA nodes", () => {
     const asked = new P2pdma(topology, { cpu: "intel" });
     expect(pathClass(topology, asked.decide("03:00.0", "06:00.0"))).toBe("PXB");
     expect(pathClass(topology, asked.decide("03:00.0", "03:00.1"))).toBe("PIX");
+  });
+
+  it("bridges of unknown port type may count: PIX only where they cannot, PXB where others do", () => {
+    // As an ordinary user sees it: header types, no capabilities.
+    const functions = switchMachine({}).functions.map((fn) => ({ ...fn, portType: undefined }));
+    const { hostBridges, source } = switchMachine({});
+    const topology = new PciTopology({ functions, hostBridges, source });
+    const asked = new P2pdma(topology, { cpu: "intel" });
+    expect(pathClass(topology, asked.decide("04:00.0", "05:00.0"))).toBeUndefined();
   });
 
   it("says nothing where the roots or the nodes are not shown", () => {
@@ -127,6 +137,14 @@ describe("link bottleneck", () => {
     });
   });
 
+  it("where the roots are not shown, a link above may be there and is not shown either", () => {
+    const loose = machine([{ at: "65:00.0" }, { at: "b1:00.0" }], false);
+    expect(linkBottleneck(loose, new P2pdma(loose).decide(0, 1)).notShown).toEqual([
+      "0000:65:00.0",
+      "0000:b1:00.0",
+    ]);
+  });
+
   it("names what it cannot see", () => {
     const topology = switchMachine({});
     const found = linkBottleneck(topology, new P2pdma(topology).decide("04:00.0", "05:00.0"));
@@ -162,6 +180,36 @@ describe("provider BARs", () => {
       [2, 1n << 37n, true],
       [4, 1n << 25n, true],
     ]);
+  });
+});
+
+describe("what a provider has to give", () => {
+  const listing = (regions: string): PciTopology =>
+    parseTopology(
+      `00:00.0 Host bridge [0600]: Intel Corporation Device [8086:6f00]\n\tFlags: fast devsel\n\n00:03.0 3D controller [0302]: NVIDIA Corporation Device [10de:0001]\n\tFlags: fast devsel\n${regions}\tCapabilities: <access denied>\n\n`,
+    );
+  const can = (topology: PciTopology) => new P2pdma(topology).canProvide("00:03.0");
+
+  it.each([
+    ["memory", "\tMemory at a0000000 (32-bit, non-prefetchable) [size=16M]\n", true],
+    ["I/O only", "\tI/O ports at e000 [size=128]\n", false],
+    ["nothing", "", false],
+    ["unassigned", "\tMemory at <unassigned> (64-bit, prefetchable) [disabled]\n", false],
+    ["ignored", "\tMemory at <ignored> (32-bit, non-prefetchable)\n", false],
+  ])("p2pdma R2, R4: %s", (_, regions, expected) => {
+    const topology = listing(regions);
+    expect(can(topology)).toBe(expected);
+    expect(can(parseTopology(toCapture(topology)))).toBe(expected);
+    expect(new P2pdma(topology).providerBars("00:03.0").some((bar) => bar.isProvider)).toBe(
+      expected,
+    );
+  });
+
+  it("is not known of a plain listing, and of what the input does not show", () => {
+    expect(can(parseTopology("00:03.0 3D controller: NVIDIA Corporation Device 0001\n"))).toBe(
+      undefined,
+    );
+    expect(new P2pdma(switchMachine({})).canProvide("04:00.0")).toBe(undefined);
   });
 });
 
@@ -223,6 +271,81 @@ describe("fixes", () => {
     expect(found[1]).toMatchObject({ gives: "thru-host-bridge" });
     expect(found[1]?.risk).toContain("corrupt");
     expect(found[1]?.lines[0]?.text).toBe("{0x8086, 0x352a, 0},");
+  });
+
+  it("p2pdma R16: no entry in the list helps where its root bus has no key device", () => {
+    const topology = machine([
+      { at: "00:02.0", id: "8086:6f28", type: "rc-integrated-endpoint" },
+      { at: "00:03.0", type: "root-port", buses: "01-01" },
+      { at: "00:04.0", type: "root-port", buses: "02-02" },
+      { at: "01:00.0" },
+      { at: "02:00.0" },
+    ]);
+    const asked = new P2pdma(topology, { cpu: "intel" });
+    expect(asked.decide("01:00.0", "02:00.0").reason).toContain("neither 00.0 nor a root port");
+    expect(asked.decide("01:00.0", "02:00.0").hostBridges[0]).toMatchObject({
+      key: undefined,
+      keyId: undefined,
+      listed: false,
+    });
+    expect(fixes(asked, "01:00.0", "02:00.0")).toEqual([]);
+  });
+
+  it("p2pdma R16: an entry for one host bridge has to change, once; a second would never be read", () => {
+    const topology = machine([
+      host("00:00.0", "8086:2f00"),
+      { at: "00:03.0", type: "root-port", buses: "01-01" },
+      { at: "01:00.0" },
+      host("80:00.0", "8086:2f00"),
+      { at: "80:03.0", type: "root-port", buses: "81-81" },
+      { at: "81:00.0" },
+    ]);
+    const asked = new P2pdma(topology, { cpu: "intel" });
+    const [fix, ...others] = fixes(asked, "01:00.0", "81:00.0");
+    expect(others).toEqual([]);
+    expect(fix).toMatchObject({ kind: "trust", gives: "thru-host-bridge" });
+    expect(fix?.lines).toEqual([
+      {
+        where: expect.stringContaining("in place of its entry") as string,
+        text: "{0x8086, 0x2f00, 0},",
+      },
+    ]);
+    expect(fix?.risk).toContain("below itself only");
+    expect(asked.copy({ trust: "all" }).decide("01:00.0", "81:00.0").risk).toBe(fix?.risk);
+    expect(whatIf(topology, [{ kind: "trust-host-bridge" }]).risks).toEqual([fix?.risk]);
+  });
+
+  it("what cannot be plugged in is not to be moved, and nothing goes below an endpoint", () => {
+    const parts = [
+      host("00:00.0", "8086:6f00"),
+      { at: "00:03.0", type: "root-port", buses: "01-05" },
+      { at: "00:1f.6", type: "rc-integrated-endpoint" },
+      { at: "01:00.0", type: "switch-upstream", buses: "02-05" },
+      { at: "02:00.0", buses: "03-03" },
+      { at: "02:1f.0" },
+      { at: "03:00.0" },
+      { at: "00:04.0", type: "root-port", buses: "06-06" },
+      { at: "06:00.0" },
+    ] as const;
+    const asked = new P2pdma(machine(parts), { cpu: "intel" });
+    const moves = (client: string) =>
+      fixes(asked, "03:00.0", client).filter((fix) => fix.kind === "move");
+    expect(moves("00:1f.6")).toEqual([]);
+    expect(moves("06:00.0")).toMatchObject([
+      { ports: [], cost: expect.stringContaining("no port of that switch is free") as string },
+    ]);
+  });
+
+  it("every move that is advised is one that whatIf makes", () => {
+    for (const client of server.endpoints()) {
+      for (const fix of fixes(p2pdma, "1b:00.0", client)) {
+        const [, device = "", port = ""] =
+          /--move (\S+)=(\S+)/.exec(fix.lines[0]?.text ?? "") ?? [];
+        if (fix.kind === "move" && port !== "") {
+          applyEdits(server, [{ kind: "move", device, port }]);
+        }
+      }
+    }
   });
 
   it("unknown: what to show first", () => {
@@ -299,9 +422,48 @@ describe("whatIf", () => {
     );
     expect([change?.before.mapping, change?.after.mapping]).toEqual(["bus", "iova"]);
     const back = whatIf(on.topology, [{ kind: "iommu", mode: "off" }]);
-    expect(back.after.decide("1b:00.0", "1c:00.0").mapType).toBe("bus-addr");
+    // What the kernel set, the firmware may have set too.
+    expect(back.after.decide("1b:00.0", "1c:00.0")).toMatchObject({
+      mapType: "unknown",
+      possible: expect.arrayContaining(["bus-addr"]) as string[],
+    });
     expect(back.groups?.after).toEqual([]);
     expect(back.assumptions.join()).toContain("firmware");
+  });
+
+  it("p2pdma R34: without an IOMMU there is none to turn off, and ACS is the firmware's already", () => {
+    const redirecting = generateServer({ acs: "on", iommu: "off" });
+    const result = whatIf(redirecting, [{ kind: "iommu", mode: "off" }], { cpu: "intel" });
+    expect(result.pairs).toEqual([]);
+    expect(result.topology.functions.map((fn) => fn.acs)).toEqual(
+      redirecting.functions.map((fn) => fn.acs),
+    );
+    expect(result.assumptions.join()).toContain("no IOMMU to turn off");
+  });
+
+  it("p2pdma R33: EC is never the kernel's, and what is clear with an IOMMU stays clear without", () => {
+    const topology = switchMachine({ left: 0x21, right: 0x11, root: 0x1d });
+    const { functions } = applyEdits(topology, [{ kind: "iommu", mode: "off" }]).topology;
+    const states = functions.map((fn) => [fn.address, fn.acs.state]);
+    expect(states.filter(([, state]) => state === "unknown")).toEqual([
+      ["0000:00:01.0", "unknown"],
+    ]);
+    // Said by hand, it is known again, and nothing more is taken for granted.
+    const said = applyEdits(topology, [
+      { kind: "iommu", mode: "off" },
+      { kind: "acs", at: "00:01.0", control: "off" },
+    ]);
+    expect(said.topology.at("00:01.0").acs).toMatchObject({ state: "present", control: 0 });
+    expect(said.assumptions.join()).not.toContain("has an ACS capability");
+  });
+
+  it("groups that rest on unknown ACS say so", () => {
+    const topology = switchMachine({ left: "unknown", right: 0x1d });
+    const sentence = /1 function is not known and counts as not isolating/;
+    const unknown = whatIf(topology, [{ kind: "iommu", mode: "on" }]);
+    expect(unknown.assumptions.join()).toMatch(sentence);
+    const known = whatIf(switchMachine({ right: 0x1d }), [{ kind: "iommu", mode: "on" }]);
+    expect(known.assumptions.join()).not.toMatch(sentence);
   });
 
   it("moving a NIC, VFs and all, below another switch", () => {
@@ -346,6 +508,9 @@ describe("whatIf", () => {
     ],
     ["a move of a VF", { kind: "move", device: "1d:00.1", port: "52:00.0" }, "EINVAL"],
     ["a move below itself", { kind: "move", device: "19:00.0", port: "1a:00.0" }, "EINVAL"],
+    ["a move of a root port", { kind: "move", device: "18:01.0", port: "8a:03.0" }, "EINVAL"],
+    ["a move of a switch's port", { kind: "move", device: "1a:00.0", port: "8a:03.0" }, "EINVAL"],
+    ["a move of a host bridge", { kind: "move", device: "00:00.0", port: "8a:03.0" }, "EINVAL"],
     ["a root bus that is not there", { kind: "trust-host-bridge", roots: ["0000:77"] }, "EINVAL"],
   ] as const)("refuses %s", (_, edit, code) => {
     expect(() => applyEdits(server, [edit])).toThrow(

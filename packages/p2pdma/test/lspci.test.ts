@@ -308,18 +308,32 @@ describe("functions that are listed twice", () => {
   });
 
   it("a block with ACS and one without contradict each other too, and so do bus numbers", () => {
-    const without = verbose.replace(/\tCapabilities: \[110 v1\] Access.*\n(?:\t\t.*\n)*/, "\tCapabilities: [110 v1] Other\n");
+    const without = verbose.replace(
+      /\tCapabilities: \[110 v1\] Access.*\n(?:\t\t.*\n)*/,
+      "\tCapabilities: [110 v1] Other\n",
+    );
     expect(parseTopology(without + verbose).at("00:01.0").acs.state).toBe("unknown");
-    const moved = verbose.replace("secondary=04", "secondary=14").replace("nate=04, sec-latency=0\n\tCapabilities: [68] Express (v2) Down", "nate=14, sec-latency=0\n\tCapabilities: [68] Express (v2) Down");
+    const moved = verbose
+      .replace("secondary=04", "secondary=14")
+      .replace(
+        "nate=04, sec-latency=0\n\tCapabilities: [68] Express (v2) Down",
+        "nate=14, sec-latency=0\n\tCapabilities: [68] Express (v2) Down",
+      );
     const parsed = parseTopology(verbose + moved);
     expect(parsed.at("02:09.0").busNumbers).toBeUndefined();
   });
 
   it("another device at the same address: the listings of two machines are refused, with the line", () => {
-    const other = verbose.replace("NVIDIA Corporation Device 15f8", "NVIDIA Corporation Device 2330");
+    const other = verbose.replace(
+      "NVIDIA Corporation Device 15f8",
+      "NVIDIA Corporation Device 2330",
+    );
     expect(thrown(() => parseTopology(verbose + other, { name: "x.txt" }))).toMatchObject({
       code: "EINVAL",
-      line: verbose.split("\n").length - 1 + verbose.slice(0, verbose.indexOf("03:00.0 3D")).split("\n").length,
+      line:
+        verbose.split("\n").length -
+        1 +
+        verbose.slice(0, verbose.indexOf("03:00.0 3D")).split("\n").length,
       hint: expect.stringContaining("two machines") as string,
     });
   });

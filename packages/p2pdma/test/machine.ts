@@ -13,6 +13,8 @@ export interface Fn {
   readonly acs?: number | "none" | "unknown";
   readonly classCode?: number;
   readonly physfn?: string;
+  /** Bit 7 of the header type; not shown by default. */
+  readonly multi?: boolean;
 }
 
 export function acsInfo(acs: number | "none" | "unknown"): AcsInfo {
@@ -32,6 +34,7 @@ function record(fn: Fn): FunctionRecord {
   result.headerType = fn.buses === undefined ? 0 : 1;
   result.portType = fn.type ?? (fn.buses === undefined ? "endpoint" : "switch-downstream");
   result.acs = acsInfo(fn.acs ?? "none");
+  result.multiFunction = fn.multi;
   const pf = parsePciAddress(fn.physfn ?? "");
   result.physfnAddress = pf === undefined ? undefined : formatPciAddress(pf);
   if (fn.buses !== undefined) {

@@ -12,7 +12,10 @@ it("names and all other text of an input lose what would steer a terminal", () =
     .replace('"driver":"', '"deviceNames":["nvme\\u001b[1m0"],"driver":"\\u001b')
     .replace('"iommuGroups": []', '"iommuGroups": [{"id":1,"type":"\\u001b[1mDMA"}]')
     .replace('"missing":[', '"missing":["\\u001b[1m",')
-    .replace('"schemaVersion"', '"machine":{"cpu":"intel","cpuEvidence":"\\u001b[1m"},"schemaVersion"');
+    .replace(
+      '"schemaVersion"',
+      '"machine":{"cpu":"intel","cpuEvidence":"\\u001b[1m"},"schemaVersion"',
+    );
   for (const topology of [listing, parseTopology(damaged)]) {
     expect(JSON.stringify(topology)).not.toMatch(/\\u00[01][0-9a-f]|[\u007f-\u009f\u202e]/);
   }

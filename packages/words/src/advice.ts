@@ -14,7 +14,10 @@ export interface Advice {
 
 /** What helps, the smallest and safest first; empty where the answer is the best there is. */
 export function adviceOf(account: Account): readonly Advice[] {
-  const { fixes, nearer, decision } = account;
+  const { fixes, nearer, decision, p2pdma } = account;
+  if (p2pdma.canProvide(decision.provider) === false) {
+    return [sentence("fix", "name a function that has a memory BAR as the provider")];
+  }
   if (decision.mapType === "bus-addr") return [];
   const first = decision.mapType === "thru-host-bridge" ? "shorter" : "fix";
   const list = fixes.map((fix, i) => fixAdvice(fix, i === 0 ? first : "or"));

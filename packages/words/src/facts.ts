@@ -42,10 +42,15 @@ export function factsOf(account: Account): readonly Fact[] {
 function decidedBy({ subject, decision }: Account): string {
   const { cpu, cpuEvidence } = subject;
   const evidence = cpuEvidence === "" ? "the input does not say; --cpu does" : cpuEvidence;
-  if (decision.commonAncestor !== undefined && decision.acsRedirect.length === 0) {
-    return `the ports below ${decision.commonAncestor}: host bridge and CPU are not asked (${decision.rule})`;
+  if (decision.mapType === "bus-addr") {
+    return `the ports below ${decision.commonAncestor ?? ""}: host bridge and CPU are not asked (${decision.rule})`;
   }
-  const who = cpu === "amd-zen" ? "the CPU" : "the kernel's list of host bridges";
+  const host = cpu === "amd-zen" ? "the CPU" : "the kernel's list of host bridges";
+  // What is not shown may still let the pair meet below a port.
+  const who =
+    decision.possible?.includes("bus-addr") === true
+      ? `the ports on the way, and where one redirects or none is above both ${host}`
+      : host;
   return `${who} (${decision.rule}); CPU ${cpu} (${evidence})`;
 }
 
@@ -101,7 +106,9 @@ function groupText({ subject, decision }: Account): string {
 function barText({ p2pdma, decision }: Account): string {
   const bars = p2pdma.providerBars(decision.provider).filter((one) => one.isProvider);
   if (bars.length === 0) {
-    return `${decision.provider} shows no memory BAR: there is nothing to share`;
+    return p2pdma.canProvide(decision.provider) === false
+      ? `${decision.provider} has no memory BAR with an address: there is nothing to share`
+      : `the input shows no memory BAR of ${decision.provider}, and may not show all`;
   }
   const list = bars.map(({ bar, busOffset }) => {
     const size = bar.length === undefined ? "size not shown" : formatBytes(bar.length);

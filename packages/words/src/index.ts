@@ -11,5 +11,7 @@ export type { ClassName } from "./kinds.js";
 export { classNames, isOfClass } from "./kinds.js";
 export { linkShort } from "./link.js";
 export { marks, markWords, verdicts } from "./marks.js";
+export type { Verdict } from "./verdict.js";
+export { verdictOf } from "./verdict.js";
 export type { WayStep } from "./way.js";
 export { wayOf } from "./way.js";

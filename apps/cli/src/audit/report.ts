@@ -57,6 +57,12 @@ class Tally {
   differ = 0;
   cannotTell = 0;
 
+  /** Captures that are like each other, and do not show enough to say that they are as they should be. */
+  alike({ reference, kinds }: MachineClass): void {
+    const same = kinds.find(({ kind }) => kind === reference.kind);
+    if (reference.hidden > 0) this.cannotTell += same?.count ?? 0;
+  }
+
   count({ kind, difference }: Deviant): void {
     if (isOnlyHidden(difference)) this.cannotTell += kind.count;
     else this.differ += kind.count;
@@ -113,6 +119,13 @@ export class TextReport implements Report {
     this.#io.out(
       `${style.bold(`class ${machines.name}`)}  ${plural(count, "capture")}, ${String(reference.count)} alike: ${devicesOf(topology)} (${example})\n`,
     );
+    tally.alike(machines);
+    if (reference.hidden > 0) {
+      this.#lines(
+        2,
+        `${style.warn("cannot be told")}: the ACS of ${plural(reference.hidden, "function")} is not shown in ${String(reference.count)} that are alike`,
+      );
+    }
     let told = 0;
     for await (const deviant of deviantsOf(account, machines)) {
       tally.count(deviant);
@@ -204,10 +217,12 @@ export class JsonReport implements Report {
         class: name,
         captures,
         alike: reference.count,
+        hidden: reference.hidden,
         kind: reference.kind,
         reference: reference.paths[0],
         devices,
       });
+      tally.alike(machines);
       for await (const { kind, difference } of deviantsOf(account, machines)) {
         tally.count({ kind, difference });
         deviant.set(kind.kind, name);

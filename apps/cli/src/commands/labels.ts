@@ -3,7 +3,7 @@ import { DmaBufError } from "@peerbar/core";
 import { type ExitCode, exit } from "../exit.js";
 import type { Io } from "../io.js";
 import { draSlices } from "../labels/dra.js";
-import { ncclXml } from "../labels/nccl.js";
+import { ncclNotes, ncclXml } from "../labels/nccl.js";
 import { nfdFile } from "../labels/nfd.js";
 import { type NodeFacts, nodeFacts } from "../labels/node.js";
 import { prometheusText } from "../labels/prometheus.js";
@@ -36,9 +36,12 @@ export async function labels(io: Io, options: LabelsOptions): Promise<ExitCode> 
   const node = dnsName("--node", options.node ?? io.env.NODE_NAME ?? hostname().toLowerCase());
   const domain = dnsName("--domain", options.domain ?? "peerbar.github.io");
   const subject = await readSubject(options);
-  const text = makers[format](nodeFacts(subject), { node, domain });
+  const facts = nodeFacts(subject);
+  const text = makers[format](facts, { node, domain });
   if (options.output === undefined) io.out(text);
   else await writeAtomically(options.output, text);
+  const notes = format === "nccl-xml" ? ncclNotes(facts) : [];
+  for (const note of notes) io.err(`peerbar: not shown: ${note}\n`);
   for (const note of sourceNotes(subject.topology.source)) io.err(`peerbar: ${note}\n`);
   return exit.ok;
 }

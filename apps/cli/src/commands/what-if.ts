@@ -5,6 +5,7 @@ import {
   hasIommu,
   type PairAnswer,
   type PciFunctionInfo,
+  type PciTopology,
   type WhatIf,
 } from "@peerbar/p2pdma";
 import { kindOf, type Subject } from "@peerbar/words";
@@ -89,7 +90,7 @@ function writeText(
       `  ${glyphs.ellipsis} ${String(lines.length - LISTED)} more; --json lists all, --class and -s narrow them\n`,
     );
   }
-  writeGroups(io, glyphs, hasIommu(result.after.topology), groups);
+  writeGroups(io, glyphs, result.after.topology, groups);
 }
 
 function writeSums(io: Io, glyphs: Glyphs, pairs: readonly ChangedPair[]): void {
@@ -130,11 +131,17 @@ function sameChange(a: ChangedPair, b: ChangedPair): boolean {
   return JSON.stringify([a.before, a.after]) === JSON.stringify([b.before, b.after]);
 }
 
-function writeGroups(io: Io, glyphs: Glyphs, on: boolean, groups: GroupChanges | undefined): void {
+function writeGroups(
+  io: Io,
+  glyphs: Glyphs,
+  machine: PciTopology,
+  groups: GroupChanges | undefined,
+): void {
   const style = makeStyle(io.color);
+  const on = hasIommu(machine);
   io.out(`\n${style.bold("IOMMU groups")}: `);
   if (groups === undefined) {
-    io.out("none shown, and none after\n");
+    io.out(on === false ? "none before, and none after\n" : "the input shows none\n");
     return;
   }
   const { before, after } = groups;
@@ -143,7 +150,7 @@ function writeGroups(io: Io, glyphs: Glyphs, on: boolean, groups: GroupChanges |
     return;
   }
   io.out(`${String(before.length)} become ${String(after.length)}\n`);
-  if (!on) {
+  if (on !== true) {
     io.out("  without an IOMMU there are no groups, and vfio cannot use the devices safely\n");
     return;
   }

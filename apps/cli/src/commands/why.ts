@@ -7,7 +7,7 @@ import {
   type PathStep,
   pathClass,
 } from "@peerbar/p2pdma";
-import { type Account, accountOf, acsJson } from "@peerbar/words";
+import { type Account, accountOf, acsJson, verdictOf } from "@peerbar/words";
 import { type ExitCode, exit } from "../exit.js";
 import { hostBridgeJson } from "../function-json.js";
 import { glyphsFor } from "../glyphs.js";
@@ -38,24 +38,11 @@ export async function why(
   const account = accountOf(subject, p2pdma, decision);
   if (options.json === true) io.out(`${JSON.stringify(accountJson(account), null, 1)}\n`);
   else writeExplanation(io, makeStyle(io.color), glyphsFor(io, options.ascii), account);
-  if (decision.mapType === "unknown") return exit.unknown;
-  return decision.mapType === "not-supported" ? exit.no : exit.ok;
+  return { yes: exit.ok, no: exit.no, unknown: exit.unknown }[verdictOf(account).answer];
 }
 
-const answers = {
-  "bus-addr": "yes",
-  "thru-host-bridge": "yes",
-  "not-supported": "no",
-  unknown: "unknown",
-} as const;
-
-function accountJson({
-  subject,
-  p2pdma,
-  decision,
-  fixes,
-  nearer,
-}: Account): Record<string, unknown> {
+function accountJson(account: Account): Record<string, unknown> {
+  const { subject, p2pdma, decision, fixes, nearer } = account;
   const { topology } = subject;
   const provider = topology.at(decision.provider);
   const client = topology.at(decision.client);
@@ -69,7 +56,7 @@ function accountJson({
     schemaVersion: 1,
     source: sourceJson(subject),
     cpu: subject.cpu,
-    answer: answers[decision.mapType],
+    answer: verdictOf(account).answer,
     ...pairJson(decision),
     commonAncestor: decision.commonAncestor ?? null,
     providerPath: decision.upPath.map(step),

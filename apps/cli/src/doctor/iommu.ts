@@ -2,14 +2,18 @@ import type { Finding } from "./finding.js";
 import type { Host } from "./host.js";
 import type { Kernel } from "./kernel.js";
 
+const NOT_SHOWN = "not shown";
+
 /** Whether an IOMMU runs and what its groups' domains do to DMA addresses. */
 export function checkIommu(host: Host, kernel: Kernel): Finding[] {
   const units = host.list("/sys/class/iommu") ?? [];
   const groups = (host.list("/sys/kernel/iommu_groups") ?? []).filter((name) => /^\d+$/.test(name));
-  if (units.length === 0 && groups.length === 0) return [noIommu(kernel)];
+  if (units.length === 0 && groups.length === 0) {
+    return [host.list("/sys") === undefined ? notShown : noIommu(kernel)];
+  }
   const types = new Map<string, number>();
   for (const group of groups) {
-    const type = host.text(`/sys/kernel/iommu_groups/${group}/type`)?.trim() ?? "not shown";
+    const type = host.text(`/sys/kernel/iommu_groups/${group}/type`)?.trim() ?? NOT_SHOWN;
     types.set(type, (types.get(type) ?? 0) + 1);
   }
   const list = [...types].map(([type, count]) => `${String(count)} ${type}`).join(", ");
@@ -20,23 +24,60 @@ export function checkIommu(host: Host, kernel: Kernel): Finding[] {
       what: `IOMMU on: ${units.join(", ") || "units not shown"}; ${String(groups.length)} groups (${list})`,
     },
   ];
+  return [...findings, ...modes(types)];
+}
+
+/** Domain types whose mappings are I/O virtual addresses (dma-iova, section 1). */
+const translating = new Set(["DMA", "DMA-FQ"]);
+
+/** What the domains do to DMA addresses: a finding for each kind of domain that is there. */
+function modes(types: ReadonlyMap<string, number>): Finding[] {
+  const findings: Finding[] = [];
   const identity = types.get("identity") ?? 0;
-  findings.push(
-    identity > 0
-      ? {
-          id: "iommu.mode",
-          status: "note",
-          what: `${String(identity)} groups in passthrough: RDMA importers there get CPU physical addresses of the BAR, not IOVAs (dma-iova R1)`,
-          fix: "iommu.passthrough=0 (or iommu=nopt) on the kernel command line, where translation is wanted",
-        }
-      : {
-          id: "iommu.mode",
-          status: "ok",
-          what: "domains translate: importers through the host bridge get IOVAs",
-        },
+  const untold = types.get(NOT_SHOWN) ?? 0;
+  const owned = [...types].filter(
+    ([type]) => !translating.has(type) && type !== "identity" && type !== NOT_SHOWN,
   );
+  if (identity > 0) {
+    findings.push({
+      id: "iommu.mode",
+      status: "note",
+      what: `${String(identity)} groups in passthrough: RDMA importers there get CPU physical addresses of the BAR, not IOVAs (dma-iova R1)`,
+      fix: "iommu.passthrough=0 (or iommu=nopt) on the kernel command line, where translation is wanted",
+    });
+  }
+  if (owned.length > 0) {
+    const list = owned.map(([type, count]) => `${String(count)} of type ${type}`).join(", ");
+    findings.push({
+      id: "iommu.owned",
+      status: "note",
+      what: `groups that a driver or user space owns, or that are shut: ${list}: who owns the domain decides about addresses there`,
+    });
+  }
+  if (untold > 0) {
+    findings.push({
+      id: "iommu.mode",
+      status: "unknown",
+      what: `whether the domains of ${String(untold)} groups translate is not shown`,
+      fix: "look at /sys/kernel/iommu_groups/*/type as root; kernels before 5.11 have no such file",
+    });
+  }
+  if (findings.length === 0 && types.size > 0) {
+    findings.push({
+      id: "iommu.mode",
+      status: "ok",
+      what: "domains translate: importers through the host bridge get IOVAs",
+    });
+  }
   return findings;
 }
+
+const notShown: Finding = {
+  id: "iommu",
+  status: "unknown",
+  what: "there is no /sys here: whether an IOMMU is running is not shown",
+  fix: "mount sysfs, or give --root the directory that holds sys, proc and dev",
+};
 
 function noIommu({ commandLine }: Kernel): Finding {
   const off = commandLine.find((word) =>

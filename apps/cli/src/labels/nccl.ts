@@ -1,4 +1,5 @@
 import { type CpuKind, hexNumber, type PciFunctionInfo, type PciTopology } from "@peerbar/p2pdma";
+import { plural } from "../wrap.js";
 import type { NodeFacts } from "./node.js";
 
 /** What NCCL calls the CPUs that are known by kind; family and model it reads itself. */
@@ -39,7 +40,7 @@ export function ncclXml({ subject, topology, devices }: NodeFacts): string {
       above = aboveOf(topology, above);
     }
     if (known) continue;
-    const numa = fn.numaNode !== undefined && fn.numaNode >= 0 ? fn.numaNode : 0;
+    const numa = numaOf(fn) ?? 0;
     const socket = sockets.get(numa);
     if (socket === undefined) sockets.set(numa, [node]);
     else socket.push(node);
@@ -57,6 +58,20 @@ export function ncclXml({ subject, topology, devices }: NodeFacts): string {
       );
     });
   return element("system", { version: "1" }, body, 0);
+}
+
+/** What the file claims beyond what is known: NCCL has no way to leave the node of a CPU out. */
+export function ncclNotes({ devices }: NodeFacts): readonly string[] {
+  const untold = devices.filter(({ fn, kind }) => kind !== "nvme" && numaOf(fn) === undefined);
+  const roots = new Set(untold.map(({ root }) => root));
+  if (roots.size < 2) return [];
+  return [
+    `the NUMA nodes of ${plural(untold.length, "device")} below ${plural(roots.size, "host bridge")}: all are put below numaid 0, as if they were near each other; set it by hand`,
+  ];
+}
+
+function numaOf({ numaNode }: PciFunctionInfo): number | undefined {
+  return numaNode !== undefined && numaNode >= 0 ? numaNode : undefined;
 }
 
 /** Two levels up, as NCCL walks: past the port that the function is plugged into, to the upstream port of the switch. */

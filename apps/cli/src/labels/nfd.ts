@@ -11,7 +11,7 @@ export function nfdFile(facts: NodeFacts): string {
   const labels: (readonly [string, string | number | boolean])[] = [
     ["topology", facts.hash.slice("sha256:".length, "sha256:".length + 16)],
     ["cpu", subject.cpu],
-    ["iommu", hasIommu(topology)],
+    ["iommu", hasIommu(topology) ?? "unknown"],
     ["domains", new Set(devices.flatMap(({ domain }) => domain ?? [])).size],
   ];
   for (const kind of labelled) {

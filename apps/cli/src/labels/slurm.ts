@@ -1,4 +1,5 @@
 import { formatId, type PciFunctionInfo } from "@peerbar/p2pdma";
+import { plural } from "../wrap.js";
 import type { NodeDevice, NodeFacts } from "./node.js";
 
 /**
@@ -20,11 +21,23 @@ export function gresConf(facts: NodeFacts, node: string): string {
       `Links=${gpus.map((other) => linksTo(facts, gpu, other)).join(",")}`,
     ].join(" ");
   });
-  const legend = "# Links: 2 switch-local, 1 through the host bridge, 0 none\n";
-  return `${legend}${lines.map((line) => `${line}\n`).join("")}`;
+  const unknown = gpus.flatMap((gpu, at) =>
+    gpus.slice(at + 1).filter((other) => isUnknown(facts, gpu, other)),
+  ).length;
+  const legend = "# Links: 2 switch-local, 1 through the host bridge, 0 none, or not known\n";
+  const doubt =
+    unknown === 0
+      ? ""
+      : `# ${plural(unknown, "pair")} of GPUs not known, for want of data: 0 there may be less than there is\n`;
+  return `${legend}${doubt}${lines.map((line) => `${line}\n`).join("")}`;
 }
 
 const links = { "bus-addr": 2, "thru-host-bridge": 1, "not-supported": 0, unknown: 0 } as const;
+
+function isUnknown({ pairs }: NodeFacts, a: NodeDevice, b: NodeDevice): boolean {
+  const types = [pairs.mapTypeAt(a.row, b.row), pairs.mapTypeAt(b.row, a.row)];
+  return types.includes("unknown") && !types.includes("not-supported");
+}
 
 /** The worse of both directions: a job uses both. */
 function linksTo({ pairs }: NodeFacts, a: NodeDevice, b: NodeDevice): number {

@@ -4,7 +4,7 @@ import {
   adviceOf,
   describeFunction,
   factsOf,
-  verdicts,
+  verdictOf,
 } from "@peerbar/words";
 import type { Glyphs } from "../glyphs.js";
 import type { Io } from "../io.js";
@@ -25,11 +25,9 @@ export function writeExplanation(io: Io, style: Style, glyphs: Glyphs, account: 
   io.out(style.bold(paragraph(`Can ${describeFunction(client)}`, io.width)));
   io.out(style.bold(paragraph(`reach the BARs of ${describeFunction(provider)}?`, io.width)));
   io.out("\n");
-  const verdict = colored(style, decision.mapType, verdicts[decision.mapType]);
-  const [first = "", ...rest] = wrap(
-    `. ${decision.reason}`,
-    io.width - verdicts[decision.mapType].length,
-  );
+  const { like, words, reason } = verdictOf(account);
+  const verdict = colored(style, like, words);
+  const [first = "", ...rest] = wrap(`. ${reason}`, io.width - words.length);
   io.out(`${verdict}${first}\n`);
   for (const line of wrap(rest.join(" "), io.width)) if (line !== "") io.out(`${line}\n`);
   io.out("\n");

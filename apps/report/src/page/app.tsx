@@ -1,5 +1,5 @@
 import { matrix, type PciTopology } from "@peerbar/p2pdma";
-import { type Account, accountOf, verdicts } from "@peerbar/words";
+import { type Account, accountOf, verdictOf } from "@peerbar/words";
 import type { JSX } from "preact";
 import { useLayoutEffect, useMemo, useState } from "preact/hooks";
 import type { EpisodeData, ReportData } from "../data.js";
@@ -276,8 +276,10 @@ function MachineView(props: MachineViewProps): JSX.Element {
   );
 }
 
-function spoken({ decision }: Account): string {
-  return `client ${decision.client} to provider ${decision.provider}: ${verdicts[decision.mapType]}. ${decision.reason}`;
+function spoken(account: Account): string {
+  const { client, provider } = account.decision;
+  const { words, reason } = verdictOf(account);
+  return `client ${client} to provider ${provider}: ${words}. ${reason}`;
 }
 
 /** The functions of the matrix; the pair that is looked at is always among them. */

@@ -6,7 +6,7 @@ import {
   factsOf,
   kindOf,
   nameOf,
-  verdicts,
+  verdictOf,
   type WayStep,
   wayOf,
 } from "@peerbar/words";
@@ -135,22 +135,23 @@ export function Verdict({
   readonly account: Account;
   readonly before: Account | undefined;
 }): JSX.Element {
-  const { mapType, reason, risk } = account.decision;
-  const was = before?.decision.mapType;
+  const { risk } = account.decision;
+  const { like, words, reason } = verdictOf(account);
+  const was = before === undefined ? undefined : verdictOf(before);
   return (
-    <div class={`verdict ${mapType}`}>
+    <div class={`verdict ${like}`}>
       <h2 id="verdict-word">
         <span class="sign" aria-hidden="true">
-          {signs[mapType]}
+          {signs[like]}
         </span>
-        {verdicts[mapType]}
+        {words}
       </h2>
       <p class="reason">{reason}</p>
       {was !== undefined && (
         <p class="was">
-          {was === mapType
+          {was.words === words
             ? "As captured, the answer is the same."
-            : `As captured: ${verdicts[was]}. ${before?.decision.reason ?? ""}`}
+            : `As captured: ${was.words}. ${was.reason}`}
         </p>
       )}
       {risk !== undefined && <p class="risk">Risk: {risk}.</p>}

@@ -1,10 +1,18 @@
 import { DmaBufError } from "@peerbar/core";
 import { formatBus } from "../address.js";
-import { TRUST_RISK } from "../decision.js";
+import { trustRisk } from "../decision.js";
+import { judgeHostBridge } from "../host-bridge-list.js";
 import { computeIommuGroups } from "../iommu-groups.js";
 import { type FunctionRef, PciTopology } from "../pci-topology.js";
-import { type AcsInfo, acsBits, type CpuKind, type PciFunctionInfo } from "../topology.js";
+import {
+  ACS_REDIRECT,
+  type AcsInfo,
+  acsBits,
+  type CpuKind,
+  type PciFunctionInfo,
+} from "../topology.js";
 import { withoutRedirect } from "./fixes.js";
+import { hasIommu } from "./iommu-state.js";
 import { moveDevice } from "./move.js";
 
 /** One change to a machine. */
@@ -114,7 +122,7 @@ class Editor {
     if (fn.acs.state === "none") {
       throw refuse(`${fn.address} has no ACS to set`, "name a port that has it");
     }
-    if (fn.acs.state === "unknown") {
+    if (this.#source.functions[index]?.acs.state === "unknown") {
       this.#assumptions.add(`${fn.address} has an ACS capability: the input does not show it`);
     }
     this.#functions[index] = { ...fn, acs: this.#newAcs(fn, control) };
@@ -144,29 +152,43 @@ class Editor {
   }
 
   #setIommu(mode: "off" | "passthrough" | "on"): void {
+    const had = this.#iommu === undefined ? hasIommu(this.#source) : this.#iommu !== "off";
     this.#iommu = mode;
-    for (const [index, fn] of this.#functions.entries()) {
-      if (fn.acs.state !== "present") continue;
-      this.#functions[index] = {
-        ...fn,
-        acs: mode === "off" ? withoutRedirect(fn.acs) : kernelAcs(fn),
-      };
-    }
     const words = {
       off: "IOMMU off",
       passthrough: "IOMMU on, identity domains",
       on: "IOMMU on, translating domains",
     };
     this.#changes.push(words[mode]);
+    if (mode !== "off") {
+      this.#mapAcs(kernelAcs);
+      this.#assumptions.add(
+        "with an IOMMU the kernel sets SV, RR, CR and UF on every function that has them (p2pdma R33), with no pci= parameter against it",
+      );
+      return;
+    }
+    if (had === false) {
+      this.#assumptions.add(
+        "there is no IOMMU to turn off: ACS is as the firmware set it already (p2pdma R34)",
+      );
+      return;
+    }
+    this.#mapAcs(firmwareAcs);
     this.#assumptions.add(
-      mode === "off"
-        ? "without an IOMMU ACS stays as the firmware set it (p2pdma R34), taken as not redirecting"
-        : "with an IOMMU the kernel sets SV, RR, CR and UF on every function that has them (p2pdma R33), with no pci= parameter against it",
+      "without an IOMMU ACS stays as the firmware set it (p2pdma R34), which cannot be seen where the kernel may have set RR or CR: --acs says what it is to be",
+    );
+  }
+
+  /** Sets the ACS of every function whose setting is known. */
+  #mapAcs(change: (fn: PciFunctionInfo) => AcsInfo): void {
+    this.#functions = this.#functions.map((fn) =>
+      fn.acs.state === "present" ? { ...fn, acs: change(fn) } : fn,
     );
   }
 
   #setTrust(roots: readonly string[] | undefined): void {
-    const known = new Set(this.#source.hostBridges.map((host) => formatBus(host.domain, host.bus)));
+    const { hostBridges } = this.#source;
+    const known = new Set(hostBridges.map((host) => formatBus(host.domain, host.bus)));
     const strange = roots?.find((root) => !known.has(root));
     if (strange !== undefined) {
       throw refuse(`no root bus ${strange}`, `root buses here: ${[...known].join(", ")}`);
@@ -175,7 +197,12 @@ class Editor {
       roots === undefined || this.#trust === "all" ? "all" : [...(this.#trust ?? []), ...roots];
     const which = roots === undefined ? "every host bridge" : `host bridge ${roots.join(", ")}`;
     this.#changes.push(`${which} trusted to pass peer traffic on`);
-    this.#risks.add(TRUST_RISK);
+    const trusted = hostBridges.flatMap((host, index) =>
+      roots?.includes(formatBus(host.domain, host.bus)) === false
+        ? []
+        : [judgeHostBridge(this.#source, index)],
+    );
+    this.#risks.add(trustRisk(trusted.filter((host) => host.listed !== true || host.sameOnly)));
   }
 
   #move(device: FunctionRef, port: FunctionRef): void {
@@ -199,6 +226,20 @@ function kernelAcs(fn: PciFunctionInfo): AcsInfo {
   const isPort = fn.portType === "root-port" || fn.portType === "switch-downstream";
   const wanted = KERNEL_ACS & (capability ?? (isPort ? KERNEL_ACS : 0));
   return { state: "present", control: control | wanted, capability };
+}
+
+/**
+ * What is left of a setting without the kernel's default. RR and CR may be the kernel's, or the firmware's too; EC never is the kernel's, and
+ * what is clear stays clear.
+ */
+function firmwareAcs(fn: PciFunctionInfo): AcsInfo {
+  const control = fn.acs.state === "present" ? fn.acs.control : 0;
+  const mayBeKernels = (control & KERNEL_ACS & ACS_REDIRECT) !== 0;
+  if (!mayBeKernels || (control & acsBits.EC) !== 0) return fn.acs;
+  return {
+    state: "unknown",
+    why: "the firmware's setting shows only where the kernel runs without an IOMMU",
+  };
 }
 
 /** Groups and domain types as they would be. */

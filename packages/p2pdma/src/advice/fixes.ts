@@ -1,8 +1,10 @@
-import { type MapType, type P2pdmaDecision, TRUST_RISK } from "../decision.js";
+import { type MapType, type P2pdmaDecision, trustRisk } from "../decision.js";
+import type { HostBridgeVerdict } from "../host-bridge-list.js";
 import type { P2pdma } from "../p2pdma.js";
 import type { FunctionRef, PciTopology } from "../pci-topology.js";
 import { ACS_REDIRECT, type AcsInfo } from "../topology.js";
 import { differingGroups, type GroupChanges, groupsOf } from "./group-changes.js";
+import { whyFixed, whyNoSlot } from "./move.js";
 
 /** Something that would improve, or settle, the answer for a pair. */
 export interface Fix {
@@ -170,28 +172,33 @@ function moveFixes(p2pdma: P2pdma, decision: P2pdmaDecision): Fix[] {
       (step) => topology.get(step.address)?.portType === "switch-upstream",
     );
     if (upstream === undefined) continue;
-    const ports = topology.children(topology.indexOf(upstream.address));
-    const free = ports.find((port) => topology.children(port).length === 0);
     const fn = topology.at(moved);
-    const device = topology.functions[fn.physfn]?.address ?? moved;
-    const port = free === undefined ? undefined : topology.at(free).address;
+    const device = topology.functions[fn.physfn] ?? fn;
+    if (whyFixed(device) !== undefined) continue;
+    const ports = topology
+      .children(topology.indexOf(upstream.address))
+      .map((at) => topology.at(at));
+    const free = ports.find(
+      (port) =>
+        whyNoSlot(port) === undefined && topology.children(topology.resolve(port)).length === 0,
+    );
     return [
       {
         kind: "move",
-        what: `plug ${device} in below the switch ${upstream.address}, where ${near} is`,
+        what: `plug ${device.address} in below the switch ${upstream.address}, where ${near} is`,
         lines:
-          port === undefined
+          free === undefined
             ? []
             : [
                 {
                   where: "to see what that changes",
-                  text: `peerbar what-if --move ${device}=${port}`,
+                  text: `peerbar what-if --move ${device.address}=${free.address}`,
                 },
               ],
-        ports: port === undefined ? [] : [port],
+        ports: free === undefined ? [] : [free.address],
         gives: "unknown",
         cost:
-          port === undefined
+          free === undefined
             ? "no port of that switch is free: another device has to go"
             : undefined,
         groups: undefined,
@@ -207,28 +214,32 @@ function trustFixes(p2pdma: P2pdma, decision: P2pdmaDecision): Fix[] {
   if (decision.mapType !== "not-supported") return [];
   const [a, b] = decision.hostBridges;
   const refusing = [...new Set([a, b])].filter((host) => host.listed !== true || host.sameOnly);
-  if (refusing.length === 0) return [];
+  // The list is asked for a key device: where there is none, no entry can fit.
+  if (refusing.length === 0 || refusing.some((host) => host.key === undefined)) return [];
   const after = p2pdma.copy({ trust: refusing.map((host) => host.root) });
   return [
     {
       kind: "trust",
       what: `patch the kernel to trust ${refusing.map((host) => `host bridge ${host.root}${host.keyId === undefined ? "" : ` (${host.keyId})`}`).join(" and ")}: no parameter does it`,
-      lines: refusing.flatMap((host) => {
-        const [vendor, device] = host.keyId?.split(":") ?? [];
-        return vendor === undefined || device === undefined
-          ? []
-          : [
-              {
-                where: "drivers/pci/p2pdma.c, pci_p2pdma_whitelist",
-                text: `{0x${vendor}, 0x${device}, 0},`,
-              },
-            ];
-      }),
+      lines: listLines(refusing),
       ports: [],
       gives: after.decide(decision.provider, decision.client).mapType,
       cost: undefined,
       groups: undefined,
-      risk: TRUST_RISK,
+      risk: trustRisk(refusing),
     },
   ];
+}
+
+/** One line for each ID. The first entry that fits decides (p2pdma R16): one that is there has to change, a second would never be read. */
+function listLines(hosts: readonly HostBridgeVerdict[]): Fix["lines"] {
+  const byId = new Map(hosts.map((host) => [host.keyId, host]));
+  return [...byId].flatMap(([id, { listed }]) => {
+    const [vendor, device] = id?.split(":") ?? [];
+    if (vendor === undefined || device === undefined) return [];
+    const list = "drivers/pci/p2pdma.c, pci_p2pdma_whitelist";
+    const where =
+      listed === true ? `${list}: in place of its entry with REQ_SAME_HOST_BRIDGE` : list;
+    return [{ where, text: `{0x${vendor}, 0x${device}, 0},` }];
+  });
 }

@@ -62,9 +62,12 @@ function lowerEnds(topology: PciTopology, decision: P2pdmaDecision): PciFunction
     for (; at >= 0; at = topology.functions[at]?.parent ?? -1) indexes.push(at);
   }
   const functions = indexes.flatMap((index) => topology.functions[index] ?? []);
-  return functions.filter(
-    (fn) => hasLinkAbove(fn) && (fn.parent >= 0 || fn.hiddenUpstream === true),
-  );
+  // Where the root bus is not in the input, there may be ports above that are not shown.
+  const mayHavePort = (fn: PciFunctionInfo): boolean =>
+    fn.parent >= 0 ||
+    fn.hiddenUpstream === true ||
+    topology.hostBridges[fn.hostBridge]?.complete !== true;
+  return functions.filter((fn) => hasLinkAbove(fn) && mayHavePort(fn));
 }
 
 function hasLinkAbove(fn: PciFunctionInfo): boolean {

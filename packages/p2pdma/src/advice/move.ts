@@ -8,7 +8,8 @@ function refuse(reason: string, hint: string): DmaBufError {
 /**
  * Puts a device below another port: all functions of the device, its VFs, and what is below them.
  *
- * @throws DmaBufError `EINVAL` when the port is none, is below the device, or the device is a virtual function
+ * @throws DmaBufError `EINVAL` when nothing can be plugged in below the port, the port is below the device, or the device cannot be
+ *   unplugged: a virtual function, or a part of the root complex or of a switch
  */
 export function moveDevice(
   functions: readonly PciFunctionInfo[],
@@ -40,9 +41,10 @@ function checkMove(
   above: PciFunctionInfo,
   port: number,
 ): void {
-  if (above.headerType !== 1 || above.portType === "switch-upstream") {
+  const noSlot = whyNoSlot(above);
+  if (noSlot !== undefined) {
     throw refuse(
-      `nothing can be plugged in below ${above.address}`,
+      `nothing can be plugged in below ${above.address}: ${noSlot}`,
       "name a root port or a switch's downstream port",
     );
   }
@@ -51,6 +53,10 @@ function checkMove(
       `${fn.address} is a virtual function`,
       `move its physical function ${functions[fn.physfn]?.address ?? ""}`,
     );
+  }
+  const fixed = whyFixed(fn);
+  if (fixed !== undefined) {
+    throw refuse(`${fn.address} cannot be moved: ${fixed}`, "name a device that sits in a slot");
   }
   for (let at = port; at >= 0; at = functions[at]?.parent ?? -1) {
     if (at === device) {
@@ -86,4 +92,28 @@ function withAllBelow(
     }
   }
   return below;
+}
+
+/** Why nothing can be plugged in below a function; undefined where something can. */
+export function whyNoSlot(port: PciFunctionInfo): string | undefined {
+  if (port.headerType !== 1) return "it is no port";
+  return port.portType === "switch-upstream" ? "it is the upstream port of a switch" : undefined;
+}
+
+/** Why a function is where it is for good; undefined for what may sit in a slot. */
+export function whyFixed(fn: PciFunctionInfo): string | undefined {
+  switch (fn.portType) {
+    case "root-port":
+      return "it is a root port";
+    case "switch-downstream":
+      return "it is a port of a switch, which moves as a whole by its upstream port";
+    case "rc-integrated-endpoint":
+    case "rc-event-collector":
+      return "it is a part of the root complex";
+    default:
+      break;
+  }
+  const isHost = fn.classCode !== undefined && fn.classCode >>> 8 === 0x0600;
+  if (isHost) return "it is a host bridge";
+  return fn.parent < 0 && fn.portType === "none" ? "it is a part of the root complex" : undefined;
 }

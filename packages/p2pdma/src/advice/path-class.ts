@@ -18,17 +18,20 @@ export const pathClassWords: Readonly<Record<PathClass, string>> = {
 /**
  * Class of a pair by place alone: where ACS redirects, requests go up further than it says.
  *
- * @returns undefined where NUMA nodes decide and the input does not show them, or the roots are not in the input
+ * @returns undefined where NUMA nodes or port types decide and the input does not show them, or the roots are not in the input
  */
 export function pathClass(topology: PciTopology, decision: P2pdmaDecision): PathClass | undefined {
   if (decision.provider === decision.client) return "X";
   const { commonAncestor, upPath, downPath } = decision;
   if (commonAncestor !== undefined) {
-    const bridges = [...upPath, ...downPath].filter(({ address }) => {
+    const counted = [...upPath, ...downPath].map(({ address }) => {
       const fn = topology.get(address);
-      return fn !== undefined && countsAsBridge(fn);
-    }).length;
-    return bridges <= 1 ? "PIX" : "PXB";
+      return fn === undefined ? false : countsAsBridge(fn);
+    });
+    const bridges = counted.filter((counts) => counts === true).length;
+    const perhaps = counted.filter((counts) => counts === undefined).length;
+    if (bridges > 1) return "PXB";
+    return bridges + perhaps > 1 ? undefined : "PIX";
   }
   const provider = topology.at(decision.provider);
   const client = topology.at(decision.client);
@@ -39,10 +42,12 @@ export function pathClass(topology: PciTopology, decision: P2pdmaDecision): Path
   return sameNode === undefined ? undefined : sameNode ? "NODE" : "SYS";
 }
 
-/** A switch counts once, by its upstream port; its downstream ports and root ports do not. */
-function countsAsBridge(fn: PciFunctionInfo): boolean {
+/** A switch counts once, by its upstream port; its downstream ports and root ports do not. Undefined: the port type is not shown. */
+function countsAsBridge(fn: PciFunctionInfo): boolean | undefined {
   if (fn.portType === "switch-upstream" || fn.portType === "pcie-to-pci") return true;
-  return fn.headerType === 1 && (fn.portType === "none" || fn.portType === "pci-to-pcie");
+  if (fn.headerType !== 1) return false;
+  if (fn.portType === undefined) return undefined;
+  return fn.portType === "none" || fn.portType === "pci-to-pcie";
 }
 
 /** NUMA nodes of both functions; undefined where the input shows none. */

@@ -4,6 +4,7 @@ import { P2pdma, type P2pdmaOptions } from "../p2pdma.js";
 import type { FunctionRef, PciTopology } from "../pci-topology.js";
 import { applyEdits, type EditedTopology, type TopologyEdit } from "./edits.js";
 import { differingGroups, type GroupChanges, groupsOf } from "./group-changes.js";
+import { hasIommu } from "./iommu-state.js";
 import { type DmaMappingKind, dmaMapping } from "./mapping.js";
 
 /** What is compared for a pair. */
@@ -60,13 +61,10 @@ export function whatIf(
   const names = members?.map((ref) => topology.at(ref).address);
   return {
     ...edited,
-    assumptions:
-      groups === undefined
-        ? edited.assumptions
-        : [
-            ...edited.assumptions,
-            "IOMMU groups are computed from ACS; device quirks may split some",
-          ],
+    assumptions: [
+      ...edited.assumptions,
+      ...(groups === undefined ? [] : groupAssumptions(topology, edited.topology)),
+    ],
     before,
     after,
     pairs: changedPairs(matrix(before, names), matrix(after, names), before, after),
@@ -134,17 +132,29 @@ function answerAt(pairs: PairMatrix, row: number, column: number, mapping: Mappi
   };
 }
 
-/** True where functions are in groups, or the machine is known to have an IOMMU on. */
-export function hasIommu(topology: PciTopology): boolean {
-  if (topology.machine?.iommu !== undefined) return topology.machine.iommu;
-  return (
-    topology.iommuGroups.length > 0 || topology.functions.some((fn) => fn.iommuGroup !== undefined)
-  );
-}
-
 function changedGroups(before: PciTopology, after: PciTopology): GroupChanges | undefined {
-  const had = hasIommu(before);
-  const has = hasIommu(after);
+  const had = hasIommu(before) === true;
+  const has = hasIommu(after) === true;
   if (!had && !has) return undefined;
   return differingGroups(had ? groupsOf(before) : [], has ? groupsOf(after) : []);
+}
+
+/** What the computed groups take for granted of what the input does not show. */
+function groupAssumptions(before: PciTopology, after: PciTopology): string[] {
+  const bit = before.functions.some((fn) => fn.physfn < 0 && fn.multiFunction === undefined)
+    ? ", and a multi-function bit without other functions, which the input does not show, may join some"
+    : "";
+  const unknown = Math.max(
+    ...[before, after].map(
+      ({ functions }) => functions.filter((fn) => fn.acs.state === "unknown").length,
+    ),
+  );
+  const sentences = [`IOMMU groups are computed from ACS; device quirks may split some${bit}`];
+  if (unknown > 0) {
+    const whose = unknown === 1 ? "1 function" : `${unknown.toString()} functions`;
+    sentences.push(
+      `the ACS of ${whose} is not known and counts as not isolating: the groups may be smaller`,
+    );
+  }
+  return sentences;
 }

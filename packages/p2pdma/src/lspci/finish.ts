@@ -33,6 +33,9 @@ function finishText(draft: Draft, facts: ListingFacts, truncated: boolean): void
   if (record.portType === undefined && showsAllCapabilities(draft, truncated))
     record.portType = "none";
   record.acs = textAcs(draft, facts, truncated);
+  // Regions stand before capabilities: a block that has come to those has shown all.
+  record.barsShown =
+    draft.detailed && !draft.unknownHeader && (!truncated || draft.capabilities > 0);
 }
 
 function headerTypeOf(classCode: number | undefined): FunctionRecord["headerType"] {
@@ -86,6 +89,7 @@ function merge(record: FunctionRecord, config: DecodedConfig): void {
   record.deviceId = config.deviceId ?? record.deviceId;
   record.classCode = config.classCode ?? record.classCode;
   record.headerType = config.headerType;
+  record.multiFunction = config.multiFunction;
   record.memoryEnabled = config.memoryEnabled ?? record.memoryEnabled;
   record.busNumbers = config.busNumbers;
   if (config.windows.length > 0) record.windows = [...config.windows];

@@ -69,7 +69,8 @@ export function parseHeaderLine(text: string, at: number, end: number): HeaderLi
 }
 
 /** Bus, device and function with a wrong character in them: a letter for a digit, a comma for the dot. */
-const damaged = /^(?:[0-9a-z?]{4,8}[:;])?[0-9a-z?]{1,3}[:;][0-9a-z?]{1,3}[.,][0-9a-z?]{1,2}(?=\s|$)/i;
+const damaged =
+  /^(?:[0-9a-z?]{4,8}[:;])?[0-9a-z?]{1,3}[:;][0-9a-z?]{1,3}[.,][0-9a-z?]{1,2}(?=\s|$)/i;
 
 /** Whether a line that {@link parseHeaderLine} does not read was meant to be a header. */
 export function looksLikeHeader(line: string): boolean {

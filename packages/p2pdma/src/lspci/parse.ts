@@ -1,6 +1,6 @@
 import type { AssembleOptions } from "../assemble.js";
-import { PCI_IDS_VERSION } from "../pci-names.js";
 import { ParseError } from "../parse-error.js";
+import { PCI_IDS_VERSION } from "../pci-names.js";
 import { plainText } from "../plain-text.js";
 import type { FunctionRecord } from "../record.js";
 import { readDetail } from "./details.js";
@@ -193,11 +193,7 @@ class Reader {
     };
   }
 
-  #record(
-    blocks: readonly [Draft, ...Draft[]],
-    facts: ListingFacts,
-    name: string,
-  ): FunctionRecord {
+  #record(blocks: readonly [Draft, ...Draft[]], facts: ListingFacts, name: string): FunctionRecord {
     const [first, ...others] = blocks;
     // Only the last block of the text can be cut off, and one that is says nothing where another is whole.
     const last =

@@ -107,7 +107,8 @@ function complete(into: Draft, from: Draft): void {
   into.unknownHeader ||= from.unknownHeader;
   into.hasBuses ||= from.hasBuses;
   into.sriovEnabled = from.sriovEnabled ?? into.sriovEnabled;
-  if (into.acs === undefined || (from.acs?.controlShown ?? 0) !== 0) into.acs = from.acs ?? into.acs;
+  if (into.acs === undefined || (from.acs?.controlShown ?? 0) !== 0)
+    into.acs = from.acs ?? into.acs;
   if (from.hexLength > into.hexLength) {
     into.hex = from.hex;
     into.hexLength = from.hexLength;

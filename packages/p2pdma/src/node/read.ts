@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { DmaBufError, type ErrnoName, errnos } from "@peerbar/core";
@@ -32,7 +32,10 @@ export async function readTopology(path: string, options: ReadOptions = {}): Pro
   const info = await system(() => stat(path), "stat", path);
   if (info.isDirectory()) return readDirectory(path, name);
   if (info.size > limit) throw tooLarge(name, info.size, limit);
-  const bytes = await system(() => readFile(path), "open", path);
+  // What is no regular file tells no size, and a device never ends.
+  const bytes = info.isFile()
+    ? await system(() => readFile(path), "open", path)
+    : await readStream(path, name, limit);
   return readBytes(bytes, name, limit);
 }
 
@@ -40,6 +43,24 @@ async function readBytes(bytes: Uint8Array, name: string, limit: number): Promis
   const plain = bytes[0] === 0x1f && bytes[1] === 0x8b ? await gunzip(bytes, name, limit) : bytes;
   if (!isTar(plain)) return parseTopology(plain, { name });
   return parseSysfs(new MapSysfsTree(await readTar(plain, name)), { name });
+}
+
+async function readStream(path: string, name: string, limit: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  await system(
+    async () => {
+      for await (const chunk of createReadStream(path) as AsyncIterable<Uint8Array>) {
+        size += chunk.length;
+        if (size > limit) return;
+        chunks.push(chunk);
+      }
+    },
+    "read",
+    path,
+  );
+  if (size > limit) throw tooLarge(name, size, limit);
+  return Buffer.concat(chunks);
 }
 
 function readDirectory(path: string, name: string): PciTopology {
@@ -55,7 +76,7 @@ function tooLarge(name: string, size: number, limit: number): DmaBufError {
   return new DmaBufError(
     "EFBIG",
     "p2pdma.readTopology",
-    `${name} has ${size.toString()} bytes, more than ${(limit / 2 ** 20).toString()} MiB`,
+    `${name} has ${size.toString()} bytes or more, and the most that is read is ${(limit / 2 ** 20).toString()} MiB`,
     { hint: "a topology is a few megabytes: is this the right file?" },
   );
 }
