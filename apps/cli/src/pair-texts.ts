@@ -1,5 +1,4 @@
 import type { P2pdmaDecision, PairMatrix, PciTopology } from "@peerbar/p2pdma";
-import { judgeHostBridge } from "@peerbar/p2pdma";
 
 /** A pair's text with the provider's and the client's address taken out: text, address, text, ... */
 interface Template {
@@ -18,7 +17,7 @@ export class PairTexts {
   readonly #addresses: readonly string[];
   /** Positions in the matrix by class, those first whose address stands in no other role in a text. */
   readonly #membersOf: readonly (readonly number[])[];
-  readonly #isKey: readonly boolean[];
+  readonly #isNamed: readonly boolean[];
   /** By two classes; null where each pair has to be written out by itself. */
   readonly #templates = new Map<number, Template | null>();
 
@@ -31,16 +30,16 @@ export class PairTexts {
     this.#pairs = pairs;
     this.#write = write;
     this.#addresses = Array.from(pairs.members, (index) => topology.at(index).address);
-    // A host bridge's key device is named in reasons whoever the pair is.
-    const keys = new Set(
-      topology.hostBridges.map((_, host) => judgeHostBridge(topology, host).key),
+    // The first device of a root bus is named in reasons whoever the pair is.
+    const named = new Set(
+      topology.hostBridges.map((host) => topology.functions[host.first]?.address),
     );
-    this.#isKey = this.#addresses.map((address) => keys.has(address));
+    this.#isNamed = this.#addresses.map((address) => named.has(address));
     const membersOf: number[][] = [];
     for (const position of this.#addresses.keys()) {
       const members = membersOf[pairs.classAt(position)] ?? [];
       membersOf[pairs.classAt(position)] = members;
-      if (this.#isKey[position] === true) members.push(position);
+      if (this.#isNamed[position] === true) members.push(position);
       else members.unshift(position);
     }
     this.#membersOf = membersOf;
@@ -80,7 +79,7 @@ export class PairTexts {
     const [row = -1] = this.#membersOf[rowClass] ?? [];
     const columns = this.#membersOf[columnClass] ?? [];
     const column = (row === columns[0] ? columns[1] : columns[0]) ?? -1;
-    if (row < 0 || column < 0 || this.#isKey[row] === true || this.#isKey[column] === true) {
+    if (row < 0 || column < 0 || this.#isNamed[row] === true || this.#isNamed[column] === true) {
       return null;
     }
     const text = this.#write(this.#pairs.decisionAt(row, column));

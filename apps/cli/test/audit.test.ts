@@ -81,6 +81,22 @@ describe("audit", () => {
     expect(text).toMatch(/12 captures, 1 class, 3 differ from the class, 1 cannot be told/);
   });
 
+  it("cannot tell where all are alike in showing too little", async () => {
+    const directory = scratch();
+    for (const name of ["a", "b"])
+      writeFileSync(join(directory, `${name}.json`), node(name, blind));
+    const { code, out } = await runCli("audit", directory);
+    expect(code).toBe(3);
+    expect(out).toContain("the ACS of 1 function is not shown in 2 that are alike");
+    expect(out).toMatch(/2 captures, 1 class, 0 differ from the class, 2 cannot be told/);
+    const json = await runCli("audit", directory, "--json");
+    expect(json.code).toBe(3);
+    expect(linesOf(json.out).at(-1)).toMatchObject({ differ: 0, cannotTell: 2 });
+    // A reference that shows no more does not settle it.
+    const given = await runCli("audit", directory, "--reference", join(directory, "a.json"));
+    expect(given.code).toBe(3);
+  });
+
   it("says yes where all are alike, and cannot tell where only something is not shown", async () => {
     const alike = ["rack0/node00.json", "rack1/node01.json"].map((name) => join(captures, name));
     expect((await runCli("audit", ...alike)).code).toBe(0);

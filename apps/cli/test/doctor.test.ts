@@ -113,6 +113,22 @@ describe("doctor", () => {
     expect(text).toContain("This machine cannot share BARs as it is: there is no /dev/vfio");
   });
 
+  test("domains that are neither translating nor identity are not called translating", async () => {
+    for (const type of ["blocked", "unmanaged"]) {
+      const { findings } = await look(hostOf({ "/sys/kernel/iommu_groups/0/type": `${type}\n` }));
+      const ids = findings
+        .filter(({ id }) => id.startsWith("iommu."))
+        .map(({ id, status }) => [id, status]);
+      expect(ids).toEqual([["iommu.owned", "note"]]);
+    }
+  });
+
+  test("without any /sys nothing is said of an IOMMU", async () => {
+    const { out } = await runCli("doctor", "--root", scratch(), "--json");
+    const { findings } = JSON.parse(out) as { findings: { id: string; status: string }[] };
+    expect(findings.find(({ id }) => id === "iommu")?.status).toBe("unknown");
+  });
+
   const cases: readonly (readonly [
     string,
     Record<string, string | undefined>,
@@ -176,6 +192,16 @@ describe("doctor", () => {
       "config.CONFIG_VFIO_PCI",
       "fail",
       /without nomodule/,
+    ],
+    [
+      "groups without a type",
+      {
+        "/sys/kernel/iommu_groups/0/type": undefined,
+        "/sys/kernel/iommu_groups/0/reserved_regions": "",
+      },
+      "iommu.mode",
+      "unknown",
+      /iommu_groups/,
     ],
     [
       "IOMMU turned off",

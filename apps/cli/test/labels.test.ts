@@ -34,6 +34,38 @@ interface MatrixJson {
   readonly pairs: readonly { provider: string; client: string; mapType: string }[];
 }
 
+/** Two GPUs below root ports of two host bridges as plain lspci prints them: nothing but names. */
+const plain = file(
+  "plain.txt",
+  [
+    "00:00.0 Host bridge [0600]: Advanced Micro Devices, Inc. [AMD] Device [1022:ffff]",
+    "00:02.0 3D controller [0302]: NVIDIA Corporation Device [10de:2330]",
+    "80:00.0 Host bridge [0600]: Advanced Micro Devices, Inc. [AMD] Device [1022:ffff]",
+    "80:02.0 3D controller [0302]: NVIDIA Corporation Device [10de:2330]",
+    "",
+  ].join("\n"),
+);
+
+describe("labels of what the input does not show", () => {
+  it("nfd: an IOMMU that is not shown is not false", async () => {
+    expect(await made("nfd", plain)).toContain("peerbar.iommu=unknown\n");
+    const off = file("off.json", toCapture(generateServer({ iommu: "off" })));
+    expect(await made("nfd", off)).toContain("peerbar.iommu=false\n");
+  });
+
+  it("nccl-xml: two host bridges in one numaid are told of on stderr", async () => {
+    const format = ["--format", "nccl-xml", "--node", "n"];
+    expect((await runCli("labels", "-F", plain, ...format)).err).toContain("numaid 0");
+    expect((await runCli("labels", "-F", shipped, ...format)).err).toBe("");
+  });
+
+  it("slurm: a 0 for want of data is told of", async () => {
+    const text = await made("slurm", plain);
+    expect(text).toContain("0 none, or not known\n# 1 pair of GPUs not known");
+    expect(await made("slurm", shipped)).not.toContain("GPUs not known");
+  });
+});
+
 describe("labels --format nfd", () => {
   it.each(machines)("$name: lines that nfd-worker and the API server take", async ({ path }) => {
     const text = await made("nfd", path);

@@ -81,8 +81,9 @@ describe("what-if", () => {
     const off = await report("-F", shipped, "--iommu", "off", "--class", "gpu");
     expect(off.iommuGroups?.after).toEqual([]);
     expect(off.iommuGroups?.before.length).toBeGreaterThan(1);
+    // Where the kernel may have set the redirects, the firmware's setting is not known.
     expect(new Set(off.pairs.map((pair) => pair.after.mapping))).toEqual(
-      new Set(["direct", "bus"]),
+      new Set(["direct", "unknown"]),
     );
     const pt = await report("-F", shipped, "--iommu", "pt", "--class", "gpu");
     const through = pt.pairs.filter((pair) => pair.after.mapType === "thru-host-bridge");

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { linkRate } from "@peerbar/p2pdma";
 import { describe, expect, test } from "vitest";
 import { file, server, shipped } from "./fixtures.js";
@@ -35,6 +36,83 @@ interface Account {
 async function account(...argv: string[]): Promise<Account> {
   return JSON.parse((await runCli("why", "--json", ...argv)).out) as Account;
 }
+
+/** A switch with a GPU and a NIC as `lspci -vvv` prints them, with the GPU's regions as given. */
+function withRegions(...regions: string[]): string {
+  const bridge = (at: string, buses: string, type: string): string[] => [
+    `${at} PCI bridge [0604]: PLX Technology, Inc. Device [10b5:8749]`,
+    "\tControl: I/O- Mem+ BusMaster+",
+    `\tBus: primary=00, secondary=${buses.slice(0, 2)}, subordinate=${buses.slice(3)}, sec-latency=0`,
+    `\tCapabilities: [68] Express (v2) ${type}, MSI 00`,
+    "\tCapabilities: [100 v1] Device",
+    "",
+  ];
+  const device = (at: string, name: string, lines: readonly string[]): string[] => [
+    `${at} ${name}`,
+    "\tControl: I/O- Mem+ BusMaster+",
+    ...lines.map((line) => `\t${line}`),
+    "\tCapabilities: [60] Express (v2) Endpoint, MSI 00",
+    "\tCapabilities: [100 v1] Device",
+    "",
+  ];
+  return file(
+    "regions.txt",
+    [
+      "00:00.0 Host bridge [0600]: Intel Corporation Device [8086:6f00]",
+      "",
+      ...bridge("00:01.0", "01-04", "Root Port (Slot+)"),
+      ...bridge("01:00.0", "02-04", "Upstream Port"),
+      ...bridge("02:00.0", "03-03", "Downstream Port (Slot+)"),
+      ...bridge("02:01.0", "04-04", "Downstream Port (Slot+)"),
+      ...device("03:00.0", "3D controller [0302]: NVIDIA Corporation Device [10de:2330]", regions),
+      ...device("04:00.0", "Ethernet controller [0200]: Mellanox Technologies X [15b3:101d]", []),
+    ].join("\n"),
+  );
+}
+
+describe("why, by what is known of BARs and links", () => {
+  test.each([
+    ["I/O only", "Region 0: I/O ports at e000 [size=128]"],
+    ["unassigned", "Region 0: Memory at <unassigned> (64-bit, prefetchable) [disabled]"],
+    ["ignored", "Region 0: Memory at <ignored> (32-bit, non-prefetchable)"],
+  ])("p2pdma R4: a provider without a memory BAR is a no, %s", async (_, region) => {
+    const { code, out } = await runCli("why", "-F", withRegions(region), "03:00.0", "04:00.0");
+    expect(code).toBe(1);
+    expect(out).toMatch(/^NO\. 0000:03:00\.0 has no memory BAR/m);
+    const json = await account("-F", withRegions(region), "03:00.0", "04:00.0");
+    expect([json.answer, json.mapType]).toEqual(["no", "bus-addr"]);
+  });
+
+  test("BARs that are not shown are no no", async () => {
+    const { code, out } = await runCli("why", "-F", withRegions(), "03:00.0", "04:00.0");
+    expect(code).toBe(0);
+    expect(out.replaceAll(/\s+/g, " ")).toContain(
+      "shows no memory BAR of 0000:03:00.0, and may not",
+    );
+  });
+
+  test("a plain listing: links and BARs are not shown, and nobody is said not to be asked", async () => {
+    const path = file(
+      "plain.txt",
+      "00:00.0 Host bridge [0600]: Intel [8086:6f00]\n03:00.0 3D controller [0302]: NVIDIA [10de:2330]\n04:00.0 Ethernet controller [0200]: Mellanox [15b3:101d]\n",
+    );
+    const { code, out } = await runCli("why", "-F", path, "03:00.0", "04:00.0");
+    const text = out.replaceAll(/\s+/g, " ");
+    expect(code).toBe(3);
+    expect(text).toContain("the input shows no link on the way");
+    expect(text).not.toContain("nothing to share");
+    expect(text).not.toContain("are not asked");
+  });
+
+  test("what was broken in the input is told", async () => {
+    const path = file("damaged.txt", `${readFileSync(withRegions(), "utf8")}0z:00.0 Lost\n\tx\n`);
+    const { out } = await runCli("why", "-F", path, "03:00.0", "04:00.0");
+    expect(out.replaceAll(/\s+/g, " ")).toContain('no PCI address can be read in "0z:00.0 Lost"');
+    for (const verb of ["topo", "matrix"]) {
+      expect((await runCli(verb, "-F", path)).out).toContain("broken input: line");
+    }
+  });
+});
 
 describe("why", () => {
   test("switch-local: exit 0, both ways drawn, bus addresses, no fix (p2pdma R9)", async () => {

@@ -44,6 +44,7 @@ export function inferRootComplete(
     if (functions.some(isBehindPort)) return false;
     if (first.bus === 0) return isWholeBusZero(functions) || (first.domain !== 0 && headShown);
     if (isDeviceZero(first) && functions.some(isRootComplexFunction)) return true;
+    if (mayBeCard(functions)) return false;
     return wholeListing && damage.blocksLost !== true && !unnumbered.has(first.domain);
   };
 }
@@ -73,4 +74,9 @@ function isBehindPort(record: FunctionRecord): boolean {
   if (record.portType === "switch-upstream" || record.portType === "switch-downstream") return true;
   const endpoint = record.portType === "endpoint" || record.portType === "legacy-endpoint";
   return endpoint && record.bus !== 0;
+}
+
+/** A card behind a port is the only device of its bus: where nothing says what it is, it may be one whose port is not listed. */
+function mayBeCard(functions: readonly FunctionRecord[]): boolean {
+  return functions.every((record) => record.slot === 0 && record.portType === undefined);
 }

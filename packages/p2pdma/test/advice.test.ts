@@ -6,14 +6,17 @@ import {
   generateServer,
   linkBottleneck,
   linkRate,
+  MapSysfsTree,
   numaNodes,
   P2pdma,
   PciTopology,
+  parseSysfs,
   parseTopology,
   pathClass,
   toCapture,
   whatIf,
 } from "../src/index.js";
+import { Config } from "./config-bytes.js";
 import { host, machine, switchMachine } from "./machine.js";
 
 // Switches at 19 (off), 51 (redirecting), 89 (off), c1 (redirecting); GPUs at 1b 1c, 53 54, 8b 8c, c3 c4; NICs at 1d 55 8d c5.
@@ -193,7 +196,6 @@ describe("what a provider has to give", () => {
   it.each([
     ["memory", "\tMemory at a0000000 (32-bit, non-prefetchable) [size=16M]\n", true],
     ["I/O only", "\tI/O ports at e000 [size=128]\n", false],
-    ["nothing", "", false],
     ["unassigned", "\tMemory at <unassigned> (64-bit, prefetchable) [disabled]\n", false],
     ["ignored", "\tMemory at <ignored> (32-bit, non-prefetchable)\n", false],
   ])("p2pdma R2, R4: %s", (_, regions, expected) => {
@@ -205,11 +207,32 @@ describe("what a provider has to give", () => {
     );
   });
 
+  it("p2pdma R4: the kernel's list of resources shows all BARs, none included", () => {
+    const directory = "devices/pci0000:00/0000:00:03.0";
+    const fn = new Config().header(0x10de, 1, 0x030200).express(0);
+    const topology = (resource: string) =>
+      parseSysfs(
+        new MapSysfsTree([
+          [`${directory}/config`, fn.bytes],
+          [`${directory}/resource`, new TextEncoder().encode(resource)],
+        ]),
+        { name: "/sys" },
+      );
+    const none = "0x0000000000000000 0x0000000000000000 0x0000000000000000\n";
+    const io = "0x000000000000e000 0x000000000000e07f 0x0000000000040101\n";
+    expect(can(topology(none))).toBe(false);
+    expect(can(topology(io))).toBe(false);
+    const memory = "0x00000000a0000000 0x00000000a0ffffff 0x0000000000040200\n";
+    expect(can(topology(io + memory))).toBe(true);
+  });
+
   it("is not known of a plain listing, and of what the input does not show", () => {
     expect(can(parseTopology("00:03.0 3D controller: NVIDIA Corporation Device 0001\n"))).toBe(
       undefined,
     );
     expect(new P2pdma(switchMachine({})).canProvide("04:00.0")).toBe(undefined);
+    // Regions are the first that people leave out of a listing.
+    expect(can(listing(""))).toBe(undefined);
   });
 });
 

@@ -212,6 +212,15 @@ describe("lspci text", () => {
     expect(parsed.hostBridges).toEqual([{ domain: 0, bus: 3, first: 0, complete: false }]);
   });
 
+  it("cards without their ports are not taken for root buses of their own", () => {
+    const parsed = parseTopology(
+      "00:00.0 Host bridge: Intel Corporation Device 6f00\n03:00.0 3D controller: NVIDIA Corporation Device 2330\n04:00.0 Ethernet controller: Mellanox Technologies Device 101d\n",
+    );
+    expect(parsed.hostBridges.map((host) => host.complete)).toEqual([true, false, false]);
+    const decision = new P2pdma(parsed, { cpu: "intel" }).decide("03:00.0", "04:00.0");
+    expect(decision.possible).toContain("bus-addr");
+  });
+
   it("unreadable functions stay in the tree with unknown ACS", () => {
     const parsed = parseTopology(
       `${verbose}05:00.0 SD Host controller: Genesys Logic, Inc Device 9755 (rev ff)\n\t!!! Unknown header type 7f\n\n`,

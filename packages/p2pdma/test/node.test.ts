@@ -1,4 +1,6 @@
+import { execFileSync, spawn } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -69,6 +71,23 @@ describe("readTopology", () => {
       expect(plain.hostBridges[0]).toMatchObject({ complete: true });
     },
   );
+
+  it("a FIFO is read to its end, and no further than the limit", async () => {
+    const path = join(folder, "fifo");
+    execFileSync("mkfifo", [path]);
+    const [read] = await Promise.all([readTopology(path), writeFile(path, capture)]);
+    expect(read.functions.length).toBeGreaterThan(20);
+    // A writer that never ends is left alone with its pipe.
+    const endless = spawn("sh", ["-c", `exec cat /dev/zero >'${path}'`]);
+    try {
+      expect(await error(() => readTopology(path, { limit: 2 ** 20 }))).toMatchObject({
+        code: "EFBIG",
+        hint: expect.any(String) as string,
+      });
+    } finally {
+      endless.kill();
+    }
+  });
 
   it("reads a directory that holds a /sys, or is one", async () => {
     const device = join(folder, "copy/sys/devices/pci0000:00/0000:00:00.0");

@@ -33,9 +33,9 @@ function finishText(draft: Draft, facts: ListingFacts, truncated: boolean): void
   if (record.portType === undefined && showsAllCapabilities(draft, truncated))
     record.portType = "none";
   record.acs = textAcs(draft, facts, truncated);
-  // Regions stand before capabilities: a block that has come to those has shown all.
+  // Regions stand before capabilities: a block that has come to those has shown all. One without any may have been abridged.
   record.barsShown =
-    draft.detailed && !draft.unknownHeader && (!truncated || draft.capabilities > 0);
+    record.bars.some((bar) => bar !== undefined) && (!truncated || draft.capabilities > 0);
 }
 
 function headerTypeOf(classCode: number | undefined): FunctionRecord["headerType"] {
