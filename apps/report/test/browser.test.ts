@@ -194,8 +194,9 @@ describe.skipIf(skipped !== "")(`in Chromium${skipped}`, () => {
     await expect.poll(() => verdict(page), patient).toContain("NO");
     await page.getByRole("button", { name: "as captured" }).click();
     expect(await page.locator(".effect").count()).toBe(0);
+    // What the firmware set cannot be seen beneath what the kernel set (p2pdma R34).
     await page.getByRole("radio", { name: "off" }).check();
-    await expect.poll(() => verdict(page), patient).toContain("YES, switch-local");
+    await expect.poll(() => verdict(page), patient).toContain(verdicts.unknown);
     await page.getByRole("radio", { name: "as captured" }).check();
     await page.getByRole("checkbox", { name: "every host bridge" }).check();
     await expect.poll(() => verdict(page), patient).toContain("YES, through the host bridge");

@@ -1,3 +1,4 @@
+import { plainText } from "@peerbar/p2pdma";
 import { type ExitCode, exit } from "../exit.js";
 import type { Io } from "../io.js";
 import { makeStyle, type Style } from "../style.js";
@@ -94,7 +95,7 @@ export class TextReport implements Report {
   async write(account: Account): Promise<ExitCode> {
     const tally = new Tally();
     this.#base = account.kinds.base ?? "";
-    if (this.#base !== "") this.#io.out(`captures below ${this.#base}\n\n`);
+    if (this.#base !== "") this.#io.out(`captures below ${plainText(this.#base)}\n\n`);
     for (const machines of account.classes) await this.#class(account, machines, tally);
     await this.#unread(account);
     const { kinds, classes } = account;
@@ -139,7 +140,7 @@ export class TextReport implements Report {
   }
 
   #names({ paths }: Kind): readonly string[] {
-    return paths.map((path) => path.slice(this.#base.length));
+    return paths.map((path) => plainText(path.slice(this.#base.length)));
   }
 
   #deviant({ kind, difference }: Deviant): void {

@@ -1,3 +1,4 @@
+import { plural } from "../wrap.js";
 import type { Finding } from "./finding.js";
 import type { Host } from "./host.js";
 import type { Kernel } from "./kernel.js";
@@ -21,7 +22,7 @@ export function checkIommu(host: Host, kernel: Kernel): Finding[] {
     {
       id: "iommu",
       status: "ok",
-      what: `IOMMU on: ${units.join(", ") || "units not shown"}; ${String(groups.length)} groups (${list})`,
+      what: `IOMMU on: ${units.join(", ") || "units not shown"}; ${plural(groups.length, "group")} (${list})`,
     },
   ];
   return [...findings, ...modes(types)];
@@ -42,7 +43,7 @@ function modes(types: ReadonlyMap<string, number>): Finding[] {
     findings.push({
       id: "iommu.mode",
       status: "note",
-      what: `${String(identity)} groups in passthrough: RDMA importers there get CPU physical addresses of the BAR, not IOVAs (dma-iova R1)`,
+      what: `${plural(identity, "group")} in passthrough: RDMA importers there get CPU physical addresses of the BAR, not IOVAs (dma-iova R1)`,
       fix: "iommu.passthrough=0 (or iommu=nopt) on the kernel command line, where translation is wanted",
     });
   }
@@ -58,7 +59,7 @@ function modes(types: ReadonlyMap<string, number>): Finding[] {
     findings.push({
       id: "iommu.mode",
       status: "unknown",
-      what: `whether the domains of ${String(untold)} groups translate is not shown`,
+      what: `whether the domains of ${plural(untold, "group")} translate is not shown`,
       fix: "look at /sys/kernel/iommu_groups/*/type as root; kernels before 5.11 have no such file",
     });
   }

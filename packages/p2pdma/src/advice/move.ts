@@ -100,19 +100,18 @@ export function whyNoSlot(port: PciFunctionInfo): string | undefined {
   return port.portType === "switch-upstream" ? "it is the upstream port of a switch" : undefined;
 }
 
+/** Port types that are soldered, so to speak. */
+const fixedPorts: Partial<Record<NonNullable<PciFunctionInfo["portType"]>, string>> = {
+  "root-port": "it is a root port",
+  "switch-downstream": "it is a port of a switch, which moves as a whole by its upstream port",
+  "rc-integrated-endpoint": "it is a part of the root complex",
+  "rc-event-collector": "it is a part of the root complex",
+};
+
 /** Why a function is where it is for good; undefined for what may sit in a slot. */
 export function whyFixed(fn: PciFunctionInfo): string | undefined {
-  switch (fn.portType) {
-    case "root-port":
-      return "it is a root port";
-    case "switch-downstream":
-      return "it is a port of a switch, which moves as a whole by its upstream port";
-    case "rc-integrated-endpoint":
-    case "rc-event-collector":
-      return "it is a part of the root complex";
-    default:
-      break;
-  }
+  const fixed = fn.portType === undefined ? undefined : fixedPorts[fn.portType];
+  if (fixed !== undefined) return fixed;
   const isHost = fn.classCode !== undefined && fn.classCode >>> 8 === 0x0600;
   if (isHost) return "it is a host bridge";
   return fn.parent < 0 && fn.portType === "none" ? "it is a part of the root complex" : undefined;
