@@ -13,7 +13,7 @@ import {
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { file, realMachines, scratch, shipped } from "./fixtures.js";
+import { file, realMachines, scratch, shell, shipped } from "./fixtures.js";
 import { runCli } from "./run.js";
 
 /** Containers often refuse device nodes to root, and all machines to everybody else. */
@@ -64,7 +64,7 @@ describe("capture", () => {
   test("-o writes into a FIFO and leaves it one", async () => {
     const directory = scratch();
     const fifo = join(directory, "fifo");
-    execFileSync("mkfifo", [fifo]);
+    shell(`mkfifo '${fifo}'`);
     const read = readFile(fifo, "utf8");
     expect((await runCli("capture", "-F", shipped, "-o", fifo)).code).toBe(0);
     expect(lstatSync(fifo).isFIFO()).toBe(true);

@@ -74,7 +74,7 @@ describe("readTopology", () => {
 
   it("a FIFO is read to its end, and no further than the limit", async () => {
     const path = join(folder, "fifo");
-    execFileSync("mkfifo", [path]);
+    execFileSync("sh", ["-c", `mkfifo '${path}'`]);
     const [read] = await Promise.all([readTopology(path), writeFile(path, capture)]);
     expect(read.functions.length).toBeGreaterThan(20);
     // A writer that never ends is left alone with its pipe.
