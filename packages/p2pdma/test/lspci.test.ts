@@ -270,6 +270,7 @@ describe("blocks that cannot be read", () => {
     const parsed = parseTopology(text.replace(/ReqRedir-(?![\s\S]*ReqRedir-)/, "ReqRedir+"));
     expect(parsed.at("02:08.0").acs).toMatchObject({ state: "present", control: 0 });
     expect(parsed.at("04:00.0").hiddenUpstream).toBe(true);
+    expect(parsed.source.warnings).toEqual([expect.stringContaining("?????? PCI bridge")]);
   });
 
   it("a lost block may have been the first of its root bus", () => {

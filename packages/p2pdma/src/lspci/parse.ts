@@ -47,12 +47,19 @@ const QUOTE = 34;
 const GREATER = 62;
 const BAR = 124;
 
+/** A block whose function is not known. Only details below it show that its first line was a header, and no text around the listing. */
+interface UnreadableBlock {
+  readonly content: string;
+  readonly line: number;
+  told: boolean;
+}
+
 class Reader {
   readonly #drafts = new Drafts();
   readonly #warnings: string[] = [];
   #current: Draft | undefined;
-  /** The lines belong to a block whose header cannot be read. */
-  #unreadable = false;
+  /** The block that the lines belong to where its header cannot be read. */
+  #unreadable: UnreadableBlock | undefined;
   /** Blocks that are lost. */
   #lost = 0;
   /** The line before was blank. */
@@ -81,7 +88,7 @@ class Reader {
       // `lspci -m` quotes its fields; it has no details and is refused as a whole.
       if (header !== undefined && text.charCodeAt(header.rest) !== QUOTE) {
         this.#current = this.#drafts.open(header.address, line);
-        this.#unreadable = false;
+        this.#unreadable = undefined;
         this.#hexBroken = false;
         readHeaderText(this.#current.record, text.slice(header.rest, end));
         return;
@@ -95,7 +102,7 @@ class Reader {
       return;
     }
     if (this.#current === undefined) {
-      if (!this.#unreadable && looksLikeDetail(content)) this.#headTruncated = true;
+      if (looksLikeDetail(content)) this.#homeless();
       return;
     }
     if (indented) this.#indents = true;
@@ -106,11 +113,22 @@ class Reader {
   /** A block begins whose function is not known: what follows belongs to no other. Text around a listing looks the same, and costs nothing. */
   #lose(content: string, line: number): void {
     this.#current = undefined;
-    this.#unreadable = true;
-    if (!looksLikeHeader(content)) return;
+    this.#unreadable = { content, line, told: false };
+    if (looksLikeHeader(content)) this.#tellLost(this.#unreadable);
+  }
+
+  /** A line below a header that is not there: cut off, or not readable. */
+  #homeless(): void {
+    if (this.#unreadable === undefined) this.#headTruncated = true;
+    else this.#tellLost(this.#unreadable);
+  }
+
+  #tellLost(block: UnreadableBlock): void {
+    if (block.told) return;
+    block.told = true;
     this.#lost += 1;
     this.#warnings.push(
-      `line ${line.toString()}: no PCI address can be read in "${plainText(content.slice(0, 40))}"; what follows it is left out`,
+      `line ${block.line.toString()}: no PCI address can be read in "${plainText(block.content.slice(0, 40))}"; what follows it is left out`,
     );
   }
 
@@ -127,7 +145,7 @@ class Reader {
     if (text.charCodeAt(at + digits + 1) !== SPACE) return false;
     const draft = this.#current;
     if (draft === undefined) {
-      if (!this.#unreadable) this.#headTruncated = true;
+      this.#homeless();
       return true;
     }
     draft.ended = false;
