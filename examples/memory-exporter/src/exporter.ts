@@ -4,8 +4,10 @@ import {
   DmaBufError,
   type DmaDirection,
   type ExporterOps,
+  type Held,
   type InterconnectName,
   type Interconnects,
+  Lock,
   mapPhysVec,
   type OpenInterconnectName,
   type PhysRange,
@@ -40,6 +42,8 @@ export class MemoryExporter implements ExporterOps {
   readonly buffer: DmaBuf;
   readonly #memory: PlainMemory;
   readonly #onRelease: () => void;
+  /** One revoke or restore at a time. */
+  readonly #changing = new Lock("example-memory");
   #revoked: boolean;
   /** Grows with every revoke: what was opened before is dead. */
   #life = 0;
@@ -94,25 +98,50 @@ export class MemoryExporter implements ExporterOps {
     this.#onRelease();
   }
 
-  /** Takes the memory away. When it resolves no mapping is left, no opened bytes work, and the memory may be used for something else. */
-  async revoke(): Promise<void> {
-    if (this.#revoked) return;
-    const held = await this.buffer.reservation.lock();
-    this.#revoked = true; // first, so that nobody maps again
-    this.#life += 1;
-    this.buffer.invalidateMappings(held);
-    await this.buffer.reservation.wait("bookkeep"); // every fence
-    held.release(); // importers need the lock to unmap
-    if (this.#mappings === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#drained = resolve;
+  /**
+   * Takes the memory away. When it resolves no mapping is left, no opened bytes work, and the memory may be used for something else.
+   * Called twice, the second waits for the first to be done.
+   */
+  revoke(): Promise<void> {
+    return this.#change(async () => {
+      if (this.#revoked) return;
+      await this.#locked(async (held) => {
+        this.#revoked = true; // first, so that nobody maps again
+        this.#life += 1;
+        this.buffer.invalidateMappings(held);
+        await this.buffer.reservation.wait("bookkeep"); // every fence
+      });
+      if (this.#mappings === 0) return; // importers need the lock to unmap: it is free here
+      await new Promise<void>((resolve) => {
+        this.#drained = resolve;
+      });
     });
   }
 
-  async restore(): Promise<void> {
+  restore(): Promise<void> {
+    return this.#change(() =>
+      this.#locked(() => {
+        this.#revoked = false;
+      }),
+    );
+  }
+
+  async #change(run: () => Promise<void>): Promise<void> {
+    const changing = await this.#changing.lock();
+    try {
+      await run();
+    } finally {
+      changing.release();
+    }
+  }
+
+  async #locked(run: (held: Held) => void | Promise<void>): Promise<void> {
     const held = await this.buffer.reservation.lock();
-    this.#revoked = false;
-    held.release();
+    try {
+      await run(held);
+    } finally {
+      held.release();
+    }
   }
 
   #open(): SharedBytes {

@@ -117,6 +117,29 @@ const waitsForUnmap: ExporterCase = {
   },
 };
 
+const twoAtOnce: ExporterCase = {
+  id: "revoke/two-at-once",
+  title: "of two revokes at once neither is done before the last unmap, and then both are",
+  rules: "dma-buf R30, vfio-pci-dmabuf R13, R16",
+  needs: ["revoke", "sgt"],
+  async run({ device, ...fixture }, turns) {
+    const buffer = await fixture.export(SIZE);
+    const slow = new ScriptedImporter(buffer, device);
+    slow.whenInvalidated = "keep";
+    await slow.map();
+    const together = [revoke(fixture), revoke(fixture)];
+    for (const revoked of together) {
+      check(await turns.isPending(revoked), "one of two revokes finished with a mapping live");
+    }
+    const late = revoke(fixture);
+    check(await turns.isPending(late), "a later revoke finished with a mapping live");
+    await turns.within(slow.unmap(), "unmap during the revokes");
+    await turns.within(Promise.all([...together, late]), "the revokes, with everything unmapped");
+    slow.attachment.detach();
+    buffer.close();
+  },
+};
+
 const waitsForFences: ExporterCase = {
   id: "revoke/waits-for-fences-of-every-usage",
   title: "a revoke waits for fences of every usage, BOOKKEEP included",
@@ -276,6 +299,7 @@ export const revokeCases: readonly ExporterCase[] = [
   enodevUntilRestore,
   flagFirst,
   waitsForUnmap,
+  twoAtOnce,
   waitsForFences,
   cycles,
   bornRevoked,

@@ -292,6 +292,22 @@ class DrainsOne extends MemoryBuffer {
   }
 }
 
+/** Asked again, it takes the flag for the deed. */
+class TrustsTheFlag extends MemoryExporter {
+  #away = false;
+
+  override async revoke(options?: WaitOptions): Promise<void> {
+    if (this.#away) return;
+    this.#away = true;
+    await super.revoke(options);
+  }
+
+  override async restore(options?: WaitOptions): Promise<void> {
+    this.#away = false;
+    await super.restore(options);
+  }
+}
+
 /** known-bugs B3. */
 class KernelFencesOnly extends Reservation {
   override wait(_usage: FenceUsage, options?: WaitOptions): Promise<void> {
@@ -387,6 +403,7 @@ export const wrongExporters: Readonly<Record<string, ExporterSubject>> = {
   "revoke/map-gives-enodev-until-restored": over(AttachesWhileRevoked),
   "revoke/no-map-slips-in": over(FlagsTooLate),
   "revoke/waits-for-the-last-unmap": over(DrainsOne),
+  "revoke/two-at-once": by((memory) => new TrustsTheFlag({ memory })),
   "revoke/waits-for-fences-of-every-usage": by(
     (memory) => new WaitsForKernelFencesOnly({ memory }),
   ),

@@ -4,6 +4,8 @@ import {
   DmaBufError,
   type DmaDirection,
   type ExporterOps,
+  type Held,
+  Lock,
   mapPhysVec,
   type PhysRange,
   type ScatterTable,
@@ -15,6 +17,7 @@ export class MyBuffer implements ExporterOps {
   readonly name = "my-exporter";
   readonly buffer: DmaBuf;
   readonly #ranges: readonly PhysRange[];
+  readonly #changing = new Lock("my-exporter"); // one revoke or restore at a time
   #revoked = false;
   #mappings = 0;
   #drained: () => void = () => undefined;
@@ -54,23 +57,45 @@ export class MyBuffer implements ExporterOps {
     // Plain memory: nothing to give back.
   }
 
-  /** Takes the memory away: safe to reuse when this resolves. */
-  async revoke(): Promise<void> {
-    if (this.#revoked) return;
-    const held = await this.buffer.reservation.lock();
-    this.#revoked = true; // first, so that nobody maps again
-    this.buffer.invalidateMappings(held);
-    await this.buffer.reservation.wait("bookkeep"); // every fence
-    held.release(); // importers need the lock to unmap
-    if (this.#mappings === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#drained = resolve;
+  /** Takes the memory away: safe to reuse when this resolves. Called twice, the second waits for the first to be done. */
+  revoke(): Promise<void> {
+    return this.#change(async () => {
+      if (this.#revoked) return;
+      await this.#locked(async (held) => {
+        this.#revoked = true; // first, so that nobody maps again
+        this.buffer.invalidateMappings(held);
+        await this.buffer.reservation.wait("bookkeep"); // every fence
+      });
+      if (this.#mappings === 0) return; // importers need the lock to unmap: it is free here
+      await new Promise<void>((resolve) => {
+        this.#drained = resolve;
+      });
     });
   }
 
-  async restore(): Promise<void> {
+  restore(): Promise<void> {
+    return this.#change(() =>
+      this.#locked(() => {
+        this.#revoked = false;
+      }),
+    );
+  }
+
+  async #change(run: () => Promise<void>): Promise<void> {
+    const changing = await this.#changing.lock();
+    try {
+      await run();
+    } finally {
+      changing.release();
+    }
+  }
+
+  async #locked(run: (held: Held) => void | Promise<void>): Promise<void> {
     const held = await this.buffer.reservation.lock();
-    this.#revoked = false;
-    held.release();
+    try {
+      await run(held);
+    } finally {
+      held.release();
+    }
   }
 }

@@ -17,3 +17,26 @@ test("an importer writes into the memory, until it is taken back", async () => {
   expect(await imported.write(0n, Uint8Array.of(8))).toBe(false);
   await imported.close();
 });
+
+test("two revokes at once: both end, and neither while something is mapped", async () => {
+  const memory = new PhysicalMemory();
+  const ops = new MyBuffer([memory.allocate(0x1000n)]);
+  const { reservation } = ops.buffer;
+  const slow = { allowPeer2Peer: true, invalidateMappings: () => undefined };
+  const attachment = ops.buffer.attach(deviceAt(memory), slow);
+  let held = await reservation.lock();
+  const table = attachment.map("bidirectional", held);
+  held.release();
+  let mapped = true;
+  const ends = [ops.revoke(), ops.revoke()].map(async (revoked) => {
+    await revoked;
+    return mapped;
+  });
+  await new Promise((resolve) => setTimeout(resolve));
+  held = await reservation.lock();
+  attachment.unmap(table, "bidirectional", held);
+  mapped = false;
+  held.release();
+  expect(await Promise.all(ends)).toEqual([false, false]);
+  attachment.detach();
+});
