@@ -13,6 +13,7 @@ import { wrongImporters } from "./wrong/importers.js";
 
 /** Wrong in one thing that two cases ask for. */
 const also: Readonly<Record<string, readonly string[]>> = {
+  "import/several-ranges": ["import/write-crosses-entries"],
   "map/without-the-lock-refused": ["buffer/invalidate-needs-the-lock"],
   "revoke/waits-for-fences-of-every-usage": ["buffer/cpu-access-waits-at-its-begin"],
   "release/once-after-the-last-reference": ["export/failed-fd-releases-once"],

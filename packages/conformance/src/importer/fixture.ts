@@ -40,7 +40,10 @@ export type ImporterCapability =
 export interface ImportedBuffer {
   /** Ends the import: nothing of the buffer is held afterwards. Twice is harmless. */
   close(): void | Promise<void>;
-  /** The importing device writes at `offset` bytes of the imported slice. True where the device saw success. */
+  /**
+   * The importing device writes at `offset` bytes of the imported slice. True where the device saw success. False where it did not, as for
+   * bytes that are not all inside the slice.
+   */
   write?(offset: bigint, bytes: Uint8Array): Promise<boolean>;
   /** Asks for the pages as the CPU sees them, as an in-kernel user would. Throws: a dma-buf has none to give. */
   pages?(): unknown;

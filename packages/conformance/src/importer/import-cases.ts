@@ -4,6 +4,7 @@ import {
   FenceContext,
   type InterconnectName,
   type PhysRange,
+  physAddr,
 } from "@peerbar/core";
 import type { ConformanceCase } from "../case.js";
 import { check, equal, expectErrno } from "../expect.js";
@@ -150,6 +151,78 @@ const severalRanges: ImporterCase = {
     await checkBytes(fixture, sizes, { offset: 0x1000n, length: 0x4000n });
   },
 };
+
+const crossesEntries: ImporterCase = {
+  id: "import/write-crosses-entries",
+  title: "one write across several entries of the table lands in every one, and nowhere between",
+  rules: "dma-buf R23, rdma-umem R7, known-bugs B39",
+  needs: ["dma", "multi-range"],
+  async run(fixture) {
+    const exporter = new WatchedExporter(fixture.memory);
+    // Behind an IOMMU separate ranges may lie side by side; page by page nothing does.
+    exporter.scattered = true;
+    const all = fixture.memory.allocate(0x5000n);
+    const pages = [0, 2, 4].map((page) => pageOf(all, page));
+    const buffer = exporter.exportRanges(pages);
+    const imported = await fixture.import(buffer, { offset: 0n, length: 0x3000n });
+    const bytes = Uint8Array.from({ length: 0x1008 }, (_, i) => (i % 255) + 1);
+    equal(await imported.write?.(0xffcn, bytes), true, "write across three pages");
+    await imported.close();
+    const expected = new Uint8Array(0x3000);
+    expected.set(bytes, 0xffc);
+    for (const [index, { start }] of pages.entries()) {
+      const wanted = expected.subarray(index * 0x1000, (index + 1) * 0x1000);
+      sameBytes(fixture, start, wanted, `page ${String(index)} of the buffer`);
+    }
+    for (const page of [1, 3]) {
+      const { start } = pageOf(all, page);
+      sameBytes(fixture, start, new Uint8Array(0x1000), "a page between, not in the buffer");
+    }
+    buffer.close();
+  },
+};
+
+const endOfSlice: ImporterCase = {
+  id: "import/write-past-the-slice",
+  title: "a write that begins or ends past the slice fails and changes nothing outside it",
+  rules: "rdma-umem R7, R8, iommufd R10",
+  needs: ["dma"],
+  async run(fixture) {
+    const exporter = new WatchedExporter(fixture.memory);
+    const memory = fixture.memory.allocate(SIZE);
+    const buffer = exporter.exportRanges([memory]);
+    const slice = { offset: 0x3000n, length: 0x3000n };
+    const imported = await fixture.import(buffer, slice);
+    const bytes = new Uint8Array(8).fill(0xee);
+    for (const at of [slice.length, slice.length - 4n, slice.length + 0x1000n]) {
+      const done = await imported.write?.(at, bytes);
+      equal(done, false, `success of 8 bytes at 0x${at.toString(16)} of 0x3000`);
+    }
+    await imported.close();
+    const end = slice.offset + slice.length;
+    sameBytes(fixture, memory.start, new Uint8Array(0x3000), "the bytes before the slice");
+    const after = new Uint8Array(Number(SIZE - end));
+    sameBytes(fixture, memory.start + end, after, "the bytes after the slice");
+    buffer.close();
+  },
+};
+
+function pageOf({ start }: PhysRange, page: number): PhysRange {
+  return { start: physAddr(start + BigInt(page) * 0x1000n), length: 0x1000n };
+}
+
+/** Compares memory with what it must be. */
+function sameBytes(
+  { memory }: ImporterFixture,
+  address: bigint,
+  expected: Uint8Array,
+  what: string,
+): void {
+  const found = new Uint8Array(expected.length);
+  memory.read(address, found);
+  const at = found.findIndex((byte, index) => byte !== expected[index]);
+  if (at >= 0) equal(found[at], expected[at], `${what}, byte 0x${at.toString(16)}`);
+}
 
 /** Writes one byte at the start and at the end of every page of the slice and looks at every page of the memory. */
 async function checkBytes(
@@ -312,6 +385,8 @@ export const importCases: readonly ImporterCase[] = [
   wrapping,
   bytesArrive,
   severalRanges,
+  crossesEntries,
+  endOfSlice,
   errorCase("attach", "EBUSY", "dma-buf R9, iommufd M11, R22, rdma-umem R1", []),
   errorCase("pin", "ENOMEM", "iommufd M12, R22, rdma-umem R3, known-bugs B32", ["pins"]),
   errorCase("map", "EREMOTEIO", "dma-buf R21, rdma-umem R3, R6, known-bugs B32", []),

@@ -98,16 +98,14 @@ export class SimpleImport implements ImporterOps {
     }
   }
 
-  /** The device writes at `offset` of the slice. False where it could not. */
+  /** The device writes at `offset` of the slice. False where it could not, and where the bytes are not all inside the slice. */
   async write(offset: bigint, bytes: Uint8Array): Promise<boolean> {
     if (this.#revoked || this.attachment === undefined) return false;
+    if (!this.contains(offset, bytes.length)) return false;
     const held = await this.buffer.reservation.lock();
     try {
       await this.mapHeld(held);
-      if (this.table === undefined) return false;
-      const at = this.locate(this.table, this.slice.offset + offset);
-      const done = await this.importer.device.engine?.write(at.address, bytes);
-      return done?.status === "ok";
+      return this.table !== undefined && (await this.writeTable(this.table, offset, bytes));
     } catch (error) {
       // The device sees a failed transfer where the exporter has taken the memory back.
       if (error instanceof DmaBufError) return false;
@@ -144,7 +142,28 @@ export class SimpleImport implements ImporterOps {
     attachment.negotiate(["sgt"]);
   }
 
-  /** Where byte `offset` of the buffer is for the device. */
+  /** Whether those bytes are the slice's. What follows it in the table is mapped too, and not ours to write. */
+  protected contains(offset: bigint, length: number): boolean {
+    return offset >= 0n && offset + BigInt(length) <= this.slice.length;
+  }
+
+  /** Entry by entry: the next one may be anywhere (known-bugs B39). */
+  protected async writeTable(
+    table: ScatterTable,
+    offset: bigint,
+    bytes: Uint8Array,
+  ): Promise<boolean> {
+    for (let done = 0; done < bytes.length; ) {
+      const at = this.locate(table, this.slice.offset + offset + BigInt(done));
+      const part = bytes.subarray(done, done + at.length);
+      const { status } = (await this.importer.device.engine?.write(at.address, part)) ?? {};
+      if (status !== "ok") return false;
+      done += part.length;
+    }
+    return true;
+  }
+
+  /** Where byte `offset` of the buffer is for the device, and how many bytes follow it there. */
   protected locate(table: ScatterTable, offset: bigint): ScatterEntry {
     return table.locate(offset);
   }

@@ -111,9 +111,9 @@ class WrapsAround extends SimpleImporter {
 
 /** Writes into a slice that does not begin at 0 as if it did. */
 class ForgetsTheOffset extends SimpleImport {
-  override write(offset: bigint, bytes: Uint8Array): Promise<boolean> {
+  protected override locate(table: ScatterTable, offset: bigint) {
     const missed = this.slice.offset === 0x2000n ? this.slice.offset : 0n;
-    return super.write(offset - missed, bytes);
+    return super.locate(table, offset - missed);
   }
 }
 
@@ -122,6 +122,21 @@ class FirstEntryOnly extends SimpleImport {
   protected override locate(table: ScatterTable, offset: bigint) {
     const first = table.entry(0);
     return { ...first, address: (first.address + offset) as typeof first.address };
+  }
+}
+
+/** Finds where a write begins, and trusts that what follows is the rest of it. */
+class TrustsTheFirstEntry extends SimpleImport {
+  protected override async writeTable(table: ScatterTable, offset: bigint, bytes: Uint8Array) {
+    const { address } = this.locate(table, this.slice.offset + offset);
+    return (await this.importer.device.engine?.write(address, bytes))?.status === "ok";
+  }
+}
+
+/** The whole buffer is mapped, so a write past the slice works. */
+class ForgetsTheEnd extends SimpleImport {
+  protected override contains(): boolean {
+    return true;
   }
 }
 
@@ -317,6 +332,8 @@ export const wrongImporters: Readonly<Record<string, ImporterSubject>> = {
   "import/wrapping-slice": by((device) => new WrapsAround(device)),
   "import/bytes-arrive": over(ForgetsTheOffset),
   "import/several-ranges": direct(FirstEntryOnly),
+  "import/write-crosses-entries": over(TrustsTheFirstEntry),
+  "import/write-past-the-slice": over(ForgetsTheEnd),
   "error/attach-passed-through": by((device) => new Renames(device)),
   "error/pin-passed-through": over(IgnoresPinErrors, "pinned"),
   "error/map-passed-through": over(LeaksOnMapError),

@@ -222,10 +222,11 @@ class PagedImport extends SimpleImport {
   protected override locate(table: ScatterTable, offset: bigint): ScatterEntry {
     if (this.#shift === undefined || this.recomputes) this.#shift = bestShift(table);
     const size = 1n << this.#shift;
-    const base = table.locate(offset & ~(size - 1n));
+    const within = offset & (size - 1n);
+    const base = table.locate(offset - within);
     return {
-      ...base,
-      address: (base.address + (offset & (size - 1n))) as ScatterEntry["address"],
+      address: (base.address + within) as ScatterEntry["address"],
+      length: Number(size - within),
     };
   }
 }

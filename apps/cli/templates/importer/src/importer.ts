@@ -15,15 +15,15 @@ export class MyImport implements ImporterOps {
   readonly allowPeer2Peer = true;
   readonly #device: DmaDevice;
   readonly #buffer: DmaBuf;
-  readonly #offset: bigint;
+  readonly #slice: Slice;
   readonly #reference: DmaBufReference;
   #attachment: Attachment | undefined;
   #table: ScatterTable | undefined;
 
-  private constructor(device: DmaDevice, buffer: DmaBuf, offset: bigint) {
+  private constructor(device: DmaDevice, buffer: DmaBuf, slice: Slice) {
     this.#device = device;
     this.#buffer = buffer;
-    this.#offset = offset;
+    this.#slice = slice;
     this.#reference = buffer.get(); // an attachment keeps no reference
   }
 
@@ -32,7 +32,7 @@ export class MyImport implements ImporterOps {
     if (length <= 0n || offset < 0n || offset + length > buffer.size) {
       throw new DmaBufError("EINVAL", "my.import", "the slice is not inside the buffer");
     }
-    const self = new MyImport(device, buffer, offset);
+    const self = new MyImport(device, buffer, slice);
     try {
       self.#attachment = buffer.attach(device, self); // last: from here on we can be told
       self.#attachment.negotiate(["sgt"]);
@@ -49,13 +49,13 @@ export class MyImport implements ImporterOps {
     this.#unmap(held);
   }
 
-  /** The device writes. False where the memory is away. */
-  write(offset: bigint, bytes: Uint8Array): Promise<boolean> {
+  /** The device writes inside the slice. False where the memory is away. */
+  async write(offset: bigint, bytes: Uint8Array): Promise<boolean> {
+    // What follows the slice is mapped too: the end is ours to keep.
+    if (offset < 0n || offset + BigInt(bytes.length) > this.#slice.length) return false;
     return this.#locked(async (held) => {
       try {
-        const table = await this.#map(held);
-        const { address } = table.locate(this.#offset + offset);
-        return (await this.#device.engine?.write(address, bytes))?.status === "ok";
+        return await this.#writeTable(await this.#map(held), this.#slice.offset + offset, bytes);
       } catch {
         return false;
       }
@@ -77,6 +77,17 @@ export class MyImport implements ImporterOps {
     this.#table = table;
     await this.#buffer.reservation.wait("kernel"); // the exporter may still be moving
     return table;
+  }
+
+  /** Entry by entry: the next one may be anywhere. */
+  async #writeTable(table: ScatterTable, offset: bigint, bytes: Uint8Array): Promise<boolean> {
+    for (let done = 0; done < bytes.length; ) {
+      const { address, length } = table.locate(offset + BigInt(done));
+      const part = bytes.subarray(done, done + length);
+      if ((await this.#device.engine?.write(address, part))?.status !== "ok") return false;
+      done += part.length;
+    }
+    return true;
   }
 
   #unmap(held: Held): void {
