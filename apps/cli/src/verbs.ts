@@ -1,6 +1,7 @@
 import { classNames } from "@peerbar/words";
 import { auditVerb } from "./audit/verb.js";
 import { exploreVerb } from "./explore/verb.js";
+import { guide } from "./guide.js";
 import { backends, roles, shells } from "./kinds.js";
 import { labelsVerb } from "./labels/verb.js";
 import { cpu, file } from "./options.js";
@@ -279,7 +280,11 @@ export const verbs: readonly Verb[] = [
     name: "check",
     summary: "runs the conformance suite on your exporter, importer or backend",
     details: [
-      "The module exports one or more subjects of @peerbar/conformance, as the guides in docs/writing-an-importer.md, -exporter.md and -backend.md make them. Exit 1 where a case fails.",
+      "The module exports one or more subjects of @peerbar/conformance, as the guides make them: " +
+        ["writing-an-importer.md", "writing-an-exporter.md", "writing-a-backend.md"]
+          .map(guide)
+          .join(", ") +
+        ". Exit 1 where a case fails, or none passes.",
     ],
     arguments: [{ name: "<module>", description: "a JavaScript module", completes: "file" }],
     options: [json],

@@ -1,5 +1,6 @@
 export { backendCases } from "./backend/cases.js";
 export type { BackendCapability, BackendFixture, BackendSubject } from "./backend/fixture.js";
+export { backendCapabilities } from "./backend/fixture.js";
 export type {
   CaseResult,
   CaseStatus,
@@ -11,6 +12,7 @@ export type {
 export { ConformanceFailure, check, equal, expectErrno, expectViolation } from "./expect.js";
 export { exporterCases } from "./exporter/cases.js";
 export type { ExporterCapability, ExporterFixture, ExporterSubject } from "./exporter/fixture.js";
+export { exporterCapabilities } from "./exporter/fixture.js";
 export { importerCases } from "./importer/cases.js";
 export type {
   ImportedBuffer,
@@ -18,6 +20,7 @@ export type {
   ImporterFixture,
   ImporterSubject,
 } from "./importer/fixture.js";
+export { importerCapabilities } from "./importer/fixture.js";
 export type { FailingStep } from "./importer/watched-exporter.js";
 export { WatchedExporter } from "./importer/watched-exporter.js";
 export { MapperProbe, probeDevice } from "./mapper-probe.js";

@@ -8,6 +8,17 @@ import type {
 } from "@peerbar/core";
 import type { Subject } from "../case.js";
 
+/** Every name of {@link BackendCapability}: what is not here is a slip of the pen, and would only skip cases. */
+export const backendCapabilities = [
+  "phys",
+  "ports",
+  "translating",
+  "direct",
+  "faults",
+  "attributes",
+  "cpu-accesses",
+] as const;
+
 /**
  * What a backend can do, as data.
  *
@@ -21,14 +32,7 @@ import type { Subject } from "../case.js";
  * | `attributes` | the fixture tells what a domain's entry says of the memory: `attributes` |
  * | `cpu-accesses` | the fixture counts what the CPU does to the memory: `cpuAccesses` |
  */
-export type BackendCapability =
-  | "phys"
-  | "ports"
-  | "translating"
-  | "direct"
-  | "faults"
-  | "attributes"
-  | "cpu-accesses";
+export type BackendCapability = (typeof backendCapabilities)[number];
 
 /** One IOMMU without devices. Lengths are bytes. */
 export interface BackendFixture {

@@ -1,6 +1,32 @@
 import type { DmaBuf, DmaDevice, FdTable, Slice } from "@peerbar/core";
 import type { Subject } from "../case.js";
 
+/** Every name of {@link ExporterCapability}: what is not here is a slip of the pen, and would only skip cases. */
+export const exporterCapabilities = [
+  "sgt",
+  "phys",
+  "mapper",
+  "multi-range",
+  "revoke",
+  "revocable-only",
+  "peer2peer-only",
+  "static",
+  "pin",
+  "bytes",
+  "unreachable",
+  "live",
+  "fd",
+  "ranges",
+  "forbidden",
+  "mmap",
+  "large",
+  "lazy-iova",
+  "reroute",
+  "close",
+  "reset",
+  "low-power",
+] as const;
+
 /**
  * What an exporter can do, as data.
  *
@@ -29,29 +55,7 @@ import type { Subject } from "../case.js";
  * | `reset` | resets, which restores only where the memory is on: `reset` |
  * | `low-power` | sleeps on request: `lowPower` |
  */
-export type ExporterCapability =
-  | "sgt"
-  | "phys"
-  | "mapper"
-  | "multi-range"
-  | "revoke"
-  | "revocable-only"
-  | "peer2peer-only"
-  | "static"
-  | "pin"
-  | "bytes"
-  | "unreachable"
-  | "live"
-  | "fd"
-  | "ranges"
-  | "forbidden"
-  | "mmap"
-  | "large"
-  | "lazy-iova"
-  | "reroute"
-  | "close"
-  | "reset"
-  | "low-power";
+export type ExporterCapability = (typeof exporterCapabilities)[number];
 
 /** One exporter, ready to share memory. Lengths are bytes. */
 export interface ExporterFixture {

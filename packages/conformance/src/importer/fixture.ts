@@ -2,6 +2,23 @@ import type { DmaBuf, Slice } from "@peerbar/core";
 import type { Subject } from "../case.js";
 import type { PhysicalMemory } from "../reference/physical-memory.js";
 
+/** Every name of {@link ImporterCapability}: what is not here is a slip of the pen, and would only skip cases. */
+export const importerCapabilities = [
+  "sgt",
+  "phys",
+  "fd",
+  "revocable",
+  "dynamic",
+  "final",
+  "pins",
+  "dma",
+  "multi-range",
+  "kernel-fences",
+  "cpu-pages",
+  "keys",
+  "rereg",
+] as const;
+
 /**
  * What an importer can do, as data.
  *
@@ -21,20 +38,7 @@ import type { PhysicalMemory } from "../reference/physical-memory.js";
  * | `keys` | gives remote keys to imports: `key`, and `write` works by key |
  * | `rereg` | changes an import in place: `rereg` |
  */
-export type ImporterCapability =
-  | "sgt"
-  | "phys"
-  | "fd"
-  | "revocable"
-  | "dynamic"
-  | "final"
-  | "pins"
-  | "dma"
-  | "multi-range"
-  | "kernel-fences"
-  | "cpu-pages"
-  | "keys"
-  | "rereg";
+export type ImporterCapability = (typeof importerCapabilities)[number];
 
 /** One buffer in the importer's hands. */
 export interface ImportedBuffer {
