@@ -150,6 +150,9 @@ describe("bad input is one line and exit 2", () => {
     ],
     ["a schedule for two scenarios", [updates, "--replay", "ab"], "choose with --only"],
     ["results that are none", ["--merge", updates], "cannot be read"],
+    ["results of nothing", ["--merge"], "nothing to join"],
+    ["no order at all", [updates, "--runs", "0"], "--runs 0 would try nothing"],
+    ["no failure at all", [updates, "--failures", "0"], "--failures 0 would try nothing"],
   ])("%s", async (_name, argv, reason) => {
     const { code, out, err } = await runCli("explore", ...argv);
     expect(out).toBe("");
@@ -159,7 +162,7 @@ describe("bad input is one line and exit 2", () => {
   });
 });
 
-test("a step that never ends is given up, not waited for", async () => {
+test("a step or an import that never ends is given up, not waited for", async () => {
   const options = {
     bundle: true,
     platform: "node",
@@ -184,12 +187,18 @@ test("a step that never ends is given up, not waited for", async () => {
     join(folder, "explore-worker.js"),
     await readFile(join(folder, "explore-worker.mjs")),
   );
-  const request = { file: join(folder, "endless.mjs"), options: {} };
+  await writeFile(join(folder, "waits.mjs"), "await new Promise(() => setInterval(() => {}, 50));");
+  const requests = ["endless.mjs", "waits.mjs"].map((file) => ({
+    file: join(folder, file),
+    options: {},
+  }));
   const script = `
     import { runInThread } from ${JSON.stringify(join(folder, "thread.mjs"))};
-    await runInThread(${JSON.stringify(request)}, 3, () => {}, new AbortController().signal).catch((error) => {
-      console.log(error.code, error.reason);
-    });`;
+    for (const request of ${JSON.stringify(requests)}) {
+      await runInThread(request, 3, () => {}, new AbortController().signal).catch((error) => {
+        console.log(error.code, error.reason);
+      });
+    }`;
   await writeFile(join(folder, "main.mjs"), script);
   const printed = await new Promise<string>((resolve) => {
     execFile(process.execPath, [join(folder, "main.mjs")], (_error, out) => {
@@ -198,4 +207,5 @@ test("a step that never ends is given up, not waited for", async () => {
   });
   expect(printed).toContain("ETIMEDOUT");
   expect(printed).toContain("a step has not ended for 3 s");
+  expect(printed).toContain("waits.mjs is not loaded after 3 s");
 }, 120_000);

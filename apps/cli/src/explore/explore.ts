@@ -101,9 +101,9 @@ function requestOf(options: OptionValues, file: string | undefined): Request {
     options: {
       strategy,
       bound,
-      runs: wholeNumber(options, "runs"),
+      runs: atLeastOne(options, "runs"),
       seed: wholeNumber(options, "seed"),
-      maxFailures: wholeNumber(options, "failures"),
+      maxFailures: atLeastOne(options, "failures"),
       shard: shardOf(text(options.shard)),
     },
   };
@@ -128,11 +128,21 @@ function wholeNumber(options: OptionValues, name: string): number | undefined {
   return value;
 }
 
+/** Of nothing nothing is found, which would read as a good end. */
+function atLeastOne(options: OptionValues, name: string): number | undefined {
+  const value = wholeNumber(options, name);
+  if (value === 0) throw invalid(`--${name} 0 would try nothing`, "give 1 or more");
+  return value;
+}
+
 function text(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
 async function mergeFiles(files: readonly string[]): Promise<Results> {
+  if (files.length === 0) {
+    throw invalid("--merge has nothing to join", "name the --json results of the shards");
+  }
   const byName = new Map<string, Timed[]>();
   for (const file of files) {
     for (const one of await readResults(file)) {

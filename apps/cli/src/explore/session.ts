@@ -11,6 +11,7 @@ import {
   ScenarioError,
 } from "@peerbar/conformance/explore";
 import { DmaBufError } from "@peerbar/core";
+import { guide } from "../guide.js";
 
 /** What a session is asked to do. Can be sent to a thread. */
 export interface Request {
@@ -35,6 +36,7 @@ export interface Results {
 /**
  * Loads the module and does what was asked.
  *
+ * @param loaded - called once the module is there and scenarios begin to run.
  * @throws DmaBufError EINVAL for a module that cannot be loaded or has no scenario, a scenario that cannot be explored, or a schedule that is
  *   not one of it.
  */
@@ -42,8 +44,10 @@ export async function runSession(
   request: Request,
   tell: (scenario: string, progress: Progress) => void,
   signal: AbortSignal,
+  loaded: () => void = () => undefined,
 ): Promise<Results> {
   const scenarios = await scenariosOf(request);
+  loaded();
   const explorations: Timed[] = [];
   const replays: (Replay & { scenario: string })[] = [];
   for (const one of scenarios) {
@@ -73,7 +77,7 @@ export async function runSession(
 function asInput(error: unknown, name: string): unknown {
   if (!(error instanceof ScenarioError) && !(error instanceof TypeError)) return error;
   return new DmaBufError("EINVAL", "explore", error.message, {
-    hint: `see docs/explorer.md on what scenario "${name}" may do`,
+    hint: `what scenario "${name}" may do: ${guide("explorer.md")}`,
     cause: error,
   });
 }
@@ -96,7 +100,7 @@ async function scenariosOf({
     throw new DmaBufError("EINVAL", "explore", `${where} ${why}`, {
       hint:
         all.length === 0
-          ? "export what scenario(name, build) returns: see docs/explorer.md"
+          ? `export what scenario(name, build) returns: ${guide("explorer.md")}`
           : names,
     });
   }

@@ -7,7 +7,7 @@ import { type Request, type Results, runSession } from "./session.js";
 
 /** What the thread says. */
 export type FromThread =
-  | { readonly type: "alive" }
+  | { readonly type: "loaded" | "alive" }
   | { readonly type: "progress"; readonly scenario: string; readonly progress: Progress }
   | { readonly type: "done"; readonly results: Results }
   | {
@@ -38,8 +38,9 @@ export async function runInThread(
   try {
     return await new Promise<Results>((resolve, reject) => {
       let scenario = request.file ?? "explore";
+      let loading = true;
       const hung = (): void => {
-        reject(hangs(scenario, hangSeconds));
+        reject(loading ? neverLoads(scenario, hangSeconds) : hangs(scenario, hangSeconds));
       };
       let watchdog = setTimeout(hung, hangSeconds * 1000);
       const stop = (): void => {
@@ -50,6 +51,7 @@ export async function runInThread(
       thread.on("error", reject);
       thread.on("message", (message: FromThread) => {
         clearTimeout(watchdog);
+        loading = false;
         if (message.type === "done") resolve(message.results);
         else if (message.type === "failed") reject(failed(message));
         else {
@@ -68,6 +70,12 @@ export async function runInThread(
   } finally {
     await thread.terminate();
   }
+}
+
+function neverLoads(file: string, seconds: number): DmaBufError {
+  return new DmaBufError("ETIMEDOUT", "explore", `${file} is not loaded after ${seconds} s`, {
+    hint: "its import waits for something that never comes, or loops; --hang waits longer",
+  });
 }
 
 function hangs(scenario: string, seconds: number): DmaBufError {

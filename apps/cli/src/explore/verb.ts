@@ -1,3 +1,4 @@
+import { guide } from "../guide.js";
 import type { Verb } from "../verb.js";
 
 const strategies = ["exhaustive", "random", "coverage"];
@@ -7,7 +8,7 @@ export const exploreVerb: Verb = {
   name: "explore",
   summary: "runs a scenario in every order of what happens at once, and reports what breaks",
   details: [
-    "The module exports one or more scenarios of @peerbar/conformance/explore (docs/explorer.md). Found are failing assertions, sanitizer reports, deadlocks, lost wake-ups, livelock, unhandled rejections, and locks taken in both orders. Each failure comes with a schedule that repeats it.",
+    `The module exports one or more scenarios of @peerbar/conformance/explore (${guide("explorer.md")}). Found are failing assertions, sanitizer reports, deadlocks, lost wake-ups, livelock, unhandled rejections, and locks taken in both orders. Each failure comes with a schedule that repeats it.`,
     'Exit 0 where nothing was found, 1 where something was. Whether every order was run is said in words: "no failure found" is less than "proven up to 2 preemptions".',
   ],
   arguments: [

@@ -10,9 +10,7 @@ const stop = new AbortController();
 parentPort?.on("message", () => {
   stop.abort();
 });
-const beat = setInterval(() => {
-  send({ type: "alive" });
-}, BEAT);
+let beat: ReturnType<typeof setInterval> | undefined;
 
 try {
   const results = await runSession(
@@ -21,6 +19,13 @@ try {
       send({ type: "progress", scenario, progress });
     },
     stop.signal,
+    // Not before: a module whose import never ends is no sign of life.
+    () => {
+      send({ type: "loaded" });
+      beat = setInterval(() => {
+        send({ type: "alive" });
+      }, BEAT);
+    },
   );
   send({ type: "done", results });
 } catch (error) {
