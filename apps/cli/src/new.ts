@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -64,7 +64,7 @@ function checkName(name: string): void {
 async function makeEmpty(folder: string): Promise<void> {
   let inside: string[];
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     inside = await readdir(folder);
   } catch (cause) {
     const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
@@ -77,6 +77,14 @@ async function makeEmpty(folder: string): Promise<void> {
   throw new DmaBufError("EEXIST", "new", `${folder} is not empty`, {
     hint: "choose another name, or another place with --directory; nothing was written",
   });
+}
+
+/** `mkdir -p`. Not Node's own `recursive`, which never ends in /proc: there a folder is refused with ENOENT, as if its parent were missing. */
+async function makeFolders(folder: string): Promise<void> {
+  const parent = dirname(folder);
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if (parent !== folder) await makeFolders(parent);
+  await mkdir(folder);
 }
 
 /** Paths below the new folder, and what goes there. */

@@ -89,6 +89,14 @@ test.each([
   expect(existsSync(folder)).toBe(false);
 });
 
+test("a place where no folder can be made is refused, /proc too", async () => {
+  const { code, err } = await made("importer", "mine", "/proc/peerbar/mine");
+  expect(code).toBe(2);
+  expect(err).toMatch(
+    /^peerbar: EINVAL: new: \/proc\/peerbar\/mine cannot be made \(ENOENT\); [^\n]+\n$/,
+  );
+});
+
 test("an unknown role is answered with those there are", async () => {
   const { code, err } = await made("driver", "mine", join(place, "mine"));
   expect(code).toBe(2);
