@@ -1,4 +1,4 @@
-import { readFileSync, symlinkSync } from "node:fs";
+import { readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { run } from "../../scripts/packages.mjs";
 import { same } from "./checks.mjs";
@@ -35,6 +35,12 @@ export async function checkNewProjects(checks, place, packed, bin) {
       const said = run(["npm", "run", "check"], { cwd: folder });
       if (!/^[1-9]\d* passed, 0 failed/m.test(said)) throw new Error(said);
     });
+    // `npm run check` compiles the tests too: a test that is gone from the sources must not live on there.
+    await checks.check(`my-${role}: its tests again, without the one that was removed`, () => {
+      rmSync(join(folder, `test/${role}.test.ts`));
+      const { files } = runTests(folder);
+      same(files.join(), join(folder, "test/conformance.test.ts"), "test files");
+    });
   }
   return modules;
 }
@@ -42,17 +48,24 @@ export async function checkNewProjects(checks, place, packed, bin) {
 /** A project's tests and types, with what is in its node_modules. */
 export async function checkProject(checks, name, folder) {
   await checks.check(`${name}: its tests`, () => {
-    const report = join(folder, "report.json");
-    const vitest = ["node_modules/vitest/vitest.mjs", "run", "--reporter=json"];
-    run([process.execPath, ...vitest, `--outputFile=${report}`], { cwd: folder });
-    const counts = JSON.parse(readFileSync(report, "utf8"));
-    same(counts.numFailedTests, 0, "failed tests");
-    if (counts.numPassedTests === 0) throw new Error("no test ran");
-    return `${counts.numPassedTests} passed, ${counts.numPendingTests} skipped`;
+    const { passed, skipped } = runTests(folder);
+    return `${passed} passed, ${skipped} skipped`;
   });
   await checks.check(`${name}: its types`, () => {
     run([process.execPath, "node_modules/typescript/bin/tsc"], { cwd: folder });
   });
+}
+
+/** Runs a project's tests, all of which must pass. @returns what ran: counts, and the files with tests */
+function runTests(folder) {
+  const report = join(folder, "report.json");
+  const vitest = ["node_modules/vitest/vitest.mjs", "run", "--reporter=json"];
+  run([process.execPath, ...vitest, `--outputFile=${report}`], { cwd: folder });
+  const counts = JSON.parse(readFileSync(report, "utf8"));
+  same(counts.numFailedTests, 0, "failed tests");
+  if (counts.numPassedTests === 0) throw new Error("no test ran");
+  const files = counts.testResults.map(({ name }) => name).sort();
+  return { passed: counts.numPassedTests, skipped: counts.numPendingTests, files };
 }
 
 /** `npm install`, where the packages that are not on a registry yet come from their tarballs. */
