@@ -15,6 +15,9 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   // What shells ask while a line is typed is not parsed as a command line: it is none yet.
   if (argv[0] === "__complete") return completeLine(io, argv.slice(1));
   if (argv[0] === "--version" || argv[0] === "-V") return tellVersion(io);
+  // Commander answers `help VERB` for a verb that there is not with the help of all.
+  if (argv[0] === "help" && argv.length > 1 && !isVerb(argv[1]))
+    return unknownVerb(io, argv[1] ?? "");
   let code: ExitCode = exit.ok;
   const program = makeProgram(argv, io, (result) => {
     code = result;
@@ -27,6 +30,19 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
     const { reportFailure } = await import("./failure.js");
     return reportFailure(io, error, argv.includes("--debug"));
   }
+}
+
+function isVerb(name: string | undefined): boolean {
+  return (
+    name === "help" || name?.startsWith("-") === true || verbs.some((verb) => verb.name === name)
+  );
+}
+
+function unknownVerb(io: Io, name: string): ExitCode {
+  io.err(
+    `peerbar: EINVAL: unknown command '${name}'; see peerbar --help, or peerbar VERB --help\n`,
+  );
+  return exit.usage;
 }
 
 async function tellVersion(io: Io): Promise<ExitCode> {

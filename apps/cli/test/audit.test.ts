@@ -249,6 +249,7 @@ describe("audit", () => {
     [["--merge", "/nonexistent.jsonl"], "ENOENT", "/nonexistent.jsonl"],
     [["--merge", bin, "--shard", "0/2"], "EINVAL", "takes no --ledger or --shard"],
     [[".", "--ledger", "/nonexistent/x.jsonl"], "ENOENT", "/nonexistent/x.jsonl"],
+    [[".", "--ledger", "/"], "EINVAL", "/: EISDIR"],
   ])("refuses %j", async (args, code, reason) => {
     const result = await runCli("audit", ...args);
     expect(result.code).toBe(2);

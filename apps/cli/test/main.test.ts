@@ -70,6 +70,14 @@ describe("the tool as a whole", () => {
     );
   });
 
+  test("help of an unknown verb: the same line, and help of a known one", async () => {
+    const { code, out, err } = await runCli("help", "frobnicate");
+    expect([code, out]).toEqual([2, ""]);
+    expect(err).toBe((await runCli("frobnicate")).err);
+    expect((await runCli("help", "why")).out).toBe((await runCli("why", "--help")).out);
+    expect((await runCli("help")).out).toBe((await runCli("--help")).out);
+  });
+
   test("colour only where the terminal has it, and the text is the same without", async () => {
     const plain = (await runCli("matrix", "-F", shipped, "--class", "gpu")).out;
     let painted = "";

@@ -41,7 +41,7 @@ export class Ledger {
    * Opens a ledger, or begins one where there is none. With `mustExist` it is only read, and all of it counts; else what this run does
    * not ask for is passed over.
    *
-   * @throws DmaBufError ENOENT, EACCES for the file, EINVAL where it is no ledger, or one made with other options
+   * @throws DmaBufError ENOENT, EACCES for the file, EINVAL where it is a directory or no ledger, or one made with other options
    */
   static async open(
     path: string,
@@ -190,7 +190,9 @@ function noLedger(path: string): DmaBufError {
 
 function refused(path: string, cause: unknown): DmaBufError {
   const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown error";
-  return new DmaBufError(code === "ENOENT" ? "ENOENT" : "EACCES", "audit", `${path}: ${code}`, {
+  const privilege = ["EACCES", "EPERM", "EROFS"].includes(code);
+  const named = code === "ENOENT" ? "ENOENT" : "EINVAL";
+  return new DmaBufError(privilege ? "EACCES" : named, "audit", `${path}: ${code}`, {
     cause,
     hint: "choose a ledger in a directory that exists and that you may write to",
   });
