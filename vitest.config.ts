@@ -19,7 +19,7 @@ export default defineConfig({
         },
       },
     ],
-    globalSetup: "@peerbar/vitest-config/scratch",
+    globalSetup: ["@peerbar/vitest-config/scratch", "@peerbar/vitest-config/topologies"],
     reporters: ["default", "@peerbar/vitest-config/summary"],
     coverage: { provider: "v8", include: ["packages/*/src/**", "apps/*/src/**"] },
   },

@@ -1,14 +1,22 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Skipped } from "./case.js";
 
 /** The largest real dump at hand, 980 kB of `lspci -vv`. */
 export const LARGE_DUMP = "spr-2s-8xh800-vfs.lspci-vv.txt";
 
+const topologies =
+  process.env.PEERBAR_TOPOLOGIES ??
+  fileURLToPath(new URL("../../../../shared/topologies", import.meta.url));
+
 /** Path of a real machine's capture; captures of other people's machines are not part of the project. */
 export function capture(name: string): string | Skipped {
-  const path = fileURLToPath(new URL(`../../../../shared/topologies/${name}`, import.meta.url));
-  return existsSync(path) ? path : { skipped: `${name} is not beside the checkout` };
+  const path = join(topologies, name);
+  if (existsSync(path)) return path;
+  return {
+    skipped: `set PEERBAR_TOPOLOGIES to a folder with ${name}, the lspci -vv of a real server`,
+  };
 }
 
 /** A listing of `count` functions, as lspci prints them. */

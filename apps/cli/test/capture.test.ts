@@ -130,8 +130,6 @@ describe("capture", () => {
   });
 
   const machines = realMachines();
-  if (machines.length === 0)
-    console.log("skipped: ../shared/topologies is not there, real machines are not captured");
   test.skipIf(machines.length === 0)(
     "real machines: no serial number, and the same answers",
     { timeout: 120_000 },

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { topologies } from "@peerbar/vitest-config/topologies";
 import { describe, expect, test } from "vitest";
 import { runCli } from "./run.js";
 
@@ -160,13 +161,12 @@ describe("demo with wrong input: one line, errno, next step, exit code", () => {
 });
 
 describe("demo on real machines", () => {
-  const folder = fileURLToPath(new URL("../../../../shared/topologies/", import.meta.url));
+  const folder = topologies;
   const captures = existsSync(folder)
     ? readdirSync(folder).filter((name) => /\.(txt|tar\.gz)$/.test(name))
     : [];
   if (captures.length === 0) {
-    test.skip("skipped: ../shared/topologies is not here; it runs where those captures are", () =>
-      undefined);
+    test.skip("skipped: set PEERBAR_TOPOLOGIES to a folder of captures", () => undefined);
   } else {
     test("at least ten of them work with nothing but the file named", async () => {
       const worked: string[] = [];

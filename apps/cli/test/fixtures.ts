@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { generateServer, type ServerOptions, toCapture } from "@peerbar/p2pdma";
+import { topologies } from "@peerbar/vitest-config/topologies";
 
 /** The capture that ships with `@peerbar/p2pdma`. */
 export const shipped = fileURLToPath(
@@ -28,14 +29,12 @@ export function server(options: ServerOptions): string {
   return file("server.json", toCapture(generateServer(options)));
 }
 
-const machines = fileURLToPath(new URL("../../../../shared/topologies", import.meta.url));
-
-/** Captures of real machines with the answers of an independent computation; empty where they are not beside the repository. */
+/** Captures of real machines with the answers of an independent computation; empty where they are not at hand. */
 export function realMachines(): readonly { readonly name: string; readonly path: string }[] {
-  if (!existsSync(join(machines, "expected"))) return [];
-  return readdirSync(machines)
+  if (!existsSync(join(topologies, "expected"))) return [];
+  return readdirSync(topologies)
     .filter((name) => /\.(?:txt|tar\.gz)$/.test(name))
-    .map((name) => ({ name, path: join(machines, name) }));
+    .map((name) => ({ name, path: join(topologies, name) }));
 }
 
 export interface ExpectedPair {
@@ -50,7 +49,7 @@ export interface ExpectedPair {
 
 /** What the independent computation says of a machine. */
 export function expectedPairs(name: string, cpu: string): readonly ExpectedPair[] {
-  const stem = join(machines, "expected", `${name.replace(/\.txt$|\.tar\.gz$/, "")}.${cpu}.json`);
+  const stem = join(topologies, "expected", `${name.replace(/\.txt$|\.tar\.gz$/, "")}.${cpu}.json`);
   const text = existsSync(stem)
     ? readFileSync(stem, "utf8")
     : gunzipSync(readFileSync(`${stem}.gz`)).toString("utf8");

@@ -302,10 +302,7 @@ describe("labels --format nccl-xml", () => {
 
   it("uses no element or attribute that NCCL's own files lack", async () => {
     const real = realMachines()[0];
-    if (real === undefined) {
-      console.log("no ../shared/topologies here: NCCL's own files are not compared with");
-      return;
-    }
+    if (real === undefined) return;
     const folder = join(dirname(real.path), "nccl-xml");
     const words = (text: string): Set<string> =>
       new Set(

@@ -69,9 +69,6 @@ describe("matrix --json", () => {
   });
 
   const machines = realMachines();
-  if (machines.length === 0) {
-    console.log("skipped: ../shared/topologies is not there, real machines are not compared");
-  }
   test.skipIf(machines.length === 0)(
     "real machines: text by classes equals each decision, on at most 40,000 pairs of each",
     { timeout: 120_000 },

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { generateServer, inferCpu, type PciTopology, shippedCaptures } from "@peerbar/p2pdma";
 import { readTopology } from "@peerbar/p2pdma/node";
+import { topologies } from "@peerbar/vitest-config/topologies";
 import { type EpisodeData, type ReportData, renderReport } from "../src/render.js";
 
 /** A capture that ships with the tool. */
@@ -25,9 +25,7 @@ export function pageOf(
   return renderReport(template, topology, dataOf(topology, more));
 }
 
-const folder = fileURLToPath(new URL("../../../../shared/topologies/", import.meta.url));
-
-/** Three machines for the eye: real ones where they are beside the repository, else generated ones. */
+/** Three machines for the eye: real ones where they are at hand, else generated ones. */
 export async function threeMachines(): Promise<
   readonly { readonly name: string; readonly topology: PciTopology }[]
 > {
@@ -36,11 +34,11 @@ export async function threeMachines(): Promise<
     "bdw-2s-p100.lspci-vvv.txt",
     "adl-laptop-acs-redirect.lspci-vvvxxxx.txt",
   ];
-  if (real.every((name) => existsSync(`${folder}${name}`))) {
+  if (real.every((name) => existsSync(`${topologies}${name}`))) {
     return await Promise.all(
       real.map(async (name) => ({
         name: name.replace(/\..*/, ""),
-        topology: await readTopology(`${folder}${name}`),
+        topology: await readTopology(`${topologies}${name}`),
       })),
     );
   }

@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
+import { topologies } from "@peerbar/vitest-config/topologies";
 
-/** Real machines of other people, beside the repository. Never copied into it; tests that need them say so when they are absent. */
-export const SHARED = new URL("../../../../shared/topologies/", import.meta.url).pathname;
+/** Real machines of other people. Never copied into the repository; tests that need them are skipped where they are absent. */
+export const SHARED = topologies;
 
 export interface ExpectedPair {
   readonly provider: string;

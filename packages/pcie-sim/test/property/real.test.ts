@@ -1,16 +1,16 @@
 import { existsSync, readdirSync } from "node:fs";
 import { type CpuKind, type PciTopology, shippedCaptures } from "@peerbar/p2pdma";
 import { readTopology } from "@peerbar/p2pdma/node";
+import { topologies } from "@peerbar/vitest-config/topologies";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { SimFunction } from "../../src/index.js";
 import { makeWorld, shareAndCheck, type World } from "./share.js";
 import { clientsOf, exportable, pick, providersOf, shareOf } from "./shares.js";
 
-/** Real machines of other people, beside the repository; absent elsewhere. */
-const SHARED = new URL("../../../../../shared/topologies/", import.meta.url).pathname;
-const files = existsSync(SHARED)
-  ? readdirSync(SHARED).filter((name) => name.endsWith(".txt") || name.endsWith(".tar.gz"))
+/** Real machines of other people; absent for most. */
+const files = existsSync(topologies)
+  ? readdirSync(topologies).filter((name) => name.endsWith(".txt") || name.endsWith(".tar.gz"))
   : [];
 
 /** Sizes for dumps that show none (hex only), so that these machines take part too. */
@@ -58,13 +58,11 @@ function checkAddresses({ machine }: World): number {
   return bars;
 }
 
-if (files.length === 0) console.log("no ../shared/topologies here: real machines are not checked");
-
 describe.skipIf(files.length === 0)("real machines", () => {
   it.each(files)(
     "%s: every BAR is where it says, every share moves its bytes or is refused",
     async (name) => {
-      const topology = await readTopology(`${SHARED}${name}`);
+      const topology = await readTopology(`${topologies}${name}`);
       const world = makeWorld(topology, { mode: "off", barLengths: SIZES });
       const bars = checkAddresses(world);
       const { moved, total } = await checkMachine(topology);
