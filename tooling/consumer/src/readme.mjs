@@ -21,7 +21,7 @@ export function programs(markdown) {
   return found;
 }
 
-/** First line of a README's fenced `sh` block that installs, or undefined. */
+/** First line of a README's fenced `sh` block that installs (`npm install --save-dev` too), or undefined. */
 export function installLine(markdown) {
   return /^npm install .*$/m.exec(markdown)?.[0];
 }

@@ -29,6 +29,16 @@ describe.each(libraries.map(({ folder, manifest }) => [manifest.name, folder]))(
     const readme = readFileSync(`${folder}/README.md`, "utf8");
     const found = programs(readme);
 
+    // With a strict package manager a program finds only what its own project asks for.
+    test.runIf(found.length > 0)(
+      "the install line names every package of the program below it",
+      () => {
+        const imported = found[0].code.matchAll(/from "(@peerbar\/[^/"]+)/g);
+        const asked = installLine(readme).split(" ");
+        for (const [, one] of imported) expect(asked).toContain(one);
+      },
+    );
+
     test("the README says how to install it, shows a program, lists its errors and leads to its API", () => {
       expect(installLine(readme)).toContain(name);
       if (needsHardware.includes(name)) expect(readme).toContain("```ts");
@@ -59,6 +69,17 @@ describe.each(libraries.map(({ folder, manifest }) => [manifest.name, folder]))(
     );
   },
 );
+
+/** A guide's blocks are one program: the code, then its proof. */
+describe.each(["writing-an-importer", "writing-an-exporter", "writing-a-backend"])("%s", (name) => {
+  test("the guide's code passes the suite as the guide says", async () => {
+    const guide = readFileSync(new URL(`../../../docs/${name}.md`, import.meta.url), "utf8");
+    const parts = programs(guide);
+    expect(parts.length).toBe(2);
+    const code = parts.map((part) => part.code).join("\n");
+    await runs(name, { code, prints: parts.flatMap((part) => part.prints) });
+  });
+});
 
 /** Runs a program from below this folder, and compares what it prints with what it says. */
 async function runs(name, { code, prints }) {
