@@ -7,8 +7,8 @@ import type { Held } from "./reservation.js";
 import type { ScatterTable } from "./scatter-table.js";
 
 /**
- * What an exporter implements (`struct dma_buf_ops`). `attach`, `detach`, `release` and the CPU access calls run without the reservation,
- * all others with it (dma-buf section 3). An exporter that throws leaves its state as it was.
+ * What an exporter implements (`struct dma_buf_ops`). `offers`, `attach`, `detach`, `release`, `mmap` and the CPU access calls run
+ * without the reservation, and core refuses `mmap` to whoever holds it; all others run with it (dma-buf section 3). An exporter that throws leaves its state as it was.
  */
 export interface ExporterOps {
   /** Name of the exporting module, as fdinfo shows it: `vfio_pci_core`. */
