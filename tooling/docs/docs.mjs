@@ -2,13 +2,15 @@
 //
 //   pnpm reference [--check] [--out DIRECTORY]
 //
-// --check  writes nothing: every public symbol must be documented, and every link must lead somewhere.
+// --check  writes nothing: every public symbol must be documented, constructors with parameters and quantities (numbers, 64-bit numbers,
+//          addresses) among them, and every link must lead somewhere.
 import { relative } from "node:path";
 import { parseArgs } from "node:util";
 import { Application, Comment, ReflectionKind } from "typedoc";
 import { root } from "../scripts/lib.mjs";
 import { publicPackages } from "../scripts/packages.mjs";
 import { entries } from "./entries.mjs";
+import { undocumented } from "./undocumented.mjs";
 
 const { values } = parseArgs({
   options: { check: { type: "boolean", default: false }, out: { type: "string" } },
@@ -54,6 +56,8 @@ for (const method of project.getReflectionsByKind(ReflectionKind.CallSignature))
   }
 }
 app.validate(project);
+for (const { name, place } of undocumented(project))
+  app.logger.error(`${name} says nothing of itself (${place})`);
 if (app.logger.hasErrors() || app.logger.hasWarnings()) {
   console.error(`docs: ${app.logger.errorCount} errors, ${app.logger.warningCount} warnings`);
   process.exit(1);

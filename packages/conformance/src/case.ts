@@ -57,9 +57,13 @@ export interface ConformanceReport {
   readonly schemaVersion: 1;
   readonly role: Role;
   readonly subject: string;
+  /** Cases that passed, of {@link cases}. */
   readonly passed: number;
+  /** Cases that failed, and known gaps that passed all the same. */
   readonly failed: number;
+  /** Cases left out: a capability is missing. */
   readonly skipped: number;
+  /** Cases that failed as the subject said they would. */
   readonly knownGaps: number;
   /** In the order of the suite. */
   readonly cases: readonly CaseResult[];

@@ -20,6 +20,7 @@ export class MapperProbe implements DmaMapper {
   /** Which of the calls that may fail (link, sync, map) does, counted from 1 after {@link failNth}; 0: none. */
   #failNth = 0;
 
+  /** @param inner - the device's own mapper, which does the work; the caller's */
   constructor(inner: DmaMapper) {
     this.#inner = inner;
   }

@@ -12,6 +12,7 @@ const HANGING = 100_000;
 export class Turns {
   readonly #turn: () => Promise<void>;
 
+  /** @param turn - lets every ready task run once; a microtask where absent */
   constructor(turn: () => Promise<void> = () => Promise.resolve()) {
     this.#turn = turn;
   }

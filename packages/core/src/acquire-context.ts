@@ -15,6 +15,7 @@ export class AcquireContext implements Disposable {
   readonly stamp: number;
   readonly #held = new Map<Reservation, Held>();
 
+  /** Younger than every context made before it: the older one wins where both want a lock (dma-buf R40). */
   constructor(scheduler: Scheduler = defaultScheduler) {
     scheduler.watch?.touch("ww");
     this.stamp = nextOrdinal(scheduler, "ww");

@@ -33,13 +33,17 @@ export function iova(bytes: bigint): Iova {
 
 /** A stretch of CPU physical addresses, in bytes: the kernel's `struct phys_vec`. */
 export interface PhysRange {
+  /** CPU physical address of the first byte. */
   readonly start: PhysAddr;
+  /** Bytes. */
   readonly length: bigint;
 }
 
 /** A part of a BAR or of a buffer, in bytes from its start. */
 export interface Slice {
+  /** Bytes from the start of the buffer. */
   readonly offset: bigint;
+  /** Bytes. */
   readonly length: bigint;
 }
 

@@ -10,6 +10,7 @@ export function isDmaDirection(value: unknown): value is DmaDirection {
 
 /** One reserved stretch of IOVA space (`struct dma_iova_state`). */
 export interface IovaState {
+  /** First IOVA of the stretch, in bytes. */
   readonly address: Iova;
   /** Bytes asked for; the reservation itself may be larger. */
   readonly size: bigint;

@@ -85,6 +85,11 @@ export class DmaBufError extends Error {
   readonly hint: string | undefined;
   readonly rule: string | undefined;
 
+  /**
+   * The message is `CODE: syscall: reason`; {@link errno} follows from `code`. Hint and rule are for the reader and not part of it.
+   * @param syscall - what was asked for: `"iommufd.map"`, or the system call
+   * @param reason - what was found, as half a sentence
+   */
   constructor(
     code: DmaBufErrorCode,
     syscall: string,
@@ -112,6 +117,10 @@ export class ProtocolViolation extends DmaBufError {
   override readonly name: string = "ProtocolViolation";
   override readonly rule: string;
 
+  /**
+   * @param rule - the rule that was broken: `"dma-buf R16"`; it ends the message
+   * @param options - `code` for what the kernel answers with an errno too, such as EDEADLK; ERR_PROTOCOL where absent
+   */
   constructor(
     rule: string,
     syscall: string,

@@ -19,7 +19,10 @@ export interface ExporterOps {
   attach?(attachment: Attachment): void;
   /** An importer has gone; undoes `attach`. Nothing of it is mapped any more (dma-buf R14). */
   detach?(attachment: Attachment): void;
-  /** Both or neither (dma-buf R1). */
+  /**
+   * Keeps the memory where it is until as many {@link unpin} (dma-buf R20): core does not count. Both or neither (dma-buf R1). What it throws
+   * reaches the importer, and nothing is pinned then: ENODEV while the memory is away.
+   */
   pin?: ((attachment: Attachment, held: Held) => void) | undefined;
   /** Undoes one pin (dma-buf R20). */
   unpin?: ((attachment: Attachment, held: Held) => void) | undefined;

@@ -40,6 +40,7 @@ export class FdTable implements Disposable {
   readonly limit: number;
   readonly #slots: (Slot | undefined)[] = [];
 
+  /** @throws DmaBufError EINVAL where the limit (1024 where absent) is no whole number of descriptors */
   constructor(options: FdTableOptions = {}) {
     const limit = options.limit ?? 1024;
     if (!Number.isSafeInteger(limit) || limit < 0) {

@@ -15,6 +15,10 @@ export class FenceArray implements Fence {
   readonly seqno = 0;
   readonly #scheduler: Scheduler;
 
+  /**
+   * Signals when all of `parts` have, at once where they are none; the first that failed gives its error.
+   * @param parts - stay their makers'
+   */
   constructor(parts: readonly Fence[], scheduler: Scheduler = defaultScheduler) {
     this.parts = [...parts];
     this.name = `array(${this.parts.map((part) => part.name).join(" ")})`;

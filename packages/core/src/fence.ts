@@ -24,6 +24,7 @@ export interface Fence {
   readonly name: string;
   /** Timeline; fences of one context signal in order of `seqno`. */
   readonly context: number;
+  /** Place on the timeline, from 1; rises by one with each fence of the context. */
   readonly seqno: number;
   readonly signaled: boolean;
   /** Set where the work failed. */
@@ -38,11 +39,16 @@ export interface Fence {
 
 /** A timeline that makes fences in order. Contexts are numbered by their maker, so that runs repeat. */
 export class FenceContext {
+  /** Number of the timeline, as its maker gave it. */
   readonly context: number;
   readonly name: string;
   readonly #scheduler: Scheduler;
   #seqno = 0;
 
+  /**
+   * @param context - number of the timeline; fences of two timelines with one number would be taken for one's
+   * @param name - of its fences, for events and errors
+   */
   constructor(context: number, name: string, scheduler: Scheduler = defaultScheduler) {
     this.context = context;
     this.name = name;
@@ -99,6 +105,11 @@ export class DeviceFence implements Fence {
   #signaled = false;
   #error: DmaBufError | undefined;
 
+  /**
+   * @param context - number of the timeline
+   * @param seqno - place on it, from 1: see {@link FenceContext.next}, which counts
+   * @param name - of the timeline; the fence's own has both numbers added
+   */
   constructor(
     context: number,
     seqno: number,

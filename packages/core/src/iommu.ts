@@ -16,12 +16,15 @@ export interface MapRequest {
 
 /** First and last IOVA of a stretch, both included. */
 export interface IovaRange {
+  /** First IOVA, in bytes. */
   readonly first: Iova;
+  /** Last IOVA, included, in bytes. */
   readonly last: Iova;
 }
 
 /** One mapped area of an address space. */
 export interface IommuMapping {
+  /** First IOVA of the area, in bytes. */
   readonly iova: Iova;
   /** Bytes. */
   readonly length: bigint;
@@ -42,6 +45,7 @@ export interface IommuMapping {
 
 /** A page table that devices are attached to (`IOMMU_HWPT_ALLOC`). */
 export interface IommuDomain {
+  /** Unique in its address space. */
   readonly id: number;
   /** Names of the devices attached now. */
   readonly devices: readonly string[];
@@ -52,6 +56,7 @@ export interface IommuDomain {
  * Every area is in every domain. Disposing unmaps everything and detaches all devices.
  */
 export interface AddressSpace extends Disposable {
+  /** Unique in its backend. */
   readonly id: number;
   /** Smallest unit of IOVA and length, in bytes (iommufd R4). */
   readonly alignment: bigint;
@@ -60,7 +65,12 @@ export interface AddressSpace extends Disposable {
   readonly domains: readonly IommuDomain[];
   /** Steers automatic choice only (iommufd R5). @throws DmaBufError EADDRINUSE over a reserved range; the old set stays. */
   allow(ranges: readonly IovaRange[]): void;
-  /** Makes a domain for that device and fills it with every area (iommufd R26). */
+  /**
+   * Makes a domain for that device and fills it with every area (iommufd R26).
+   *
+   * @throws DmaBufError ENODEV where the device is not behind this IOMMU, EADDRINUSE where an area or an allowed range is beyond what the
+   *   device's page table can hold, ENOMEM for the page table.
+   */
   allocDomain(device: DmaDevice): IommuDomain;
   /**
    * Ends a domain made by {@link allocDomain}; the areas stay in the others, and revoked ones are not unmapped again (iommufd R18).
@@ -73,6 +83,10 @@ export interface AddressSpace extends Disposable {
    * From now on the device's DMA is translated here, by the given domain or the first that fits (iommufd R26, R28). One that is attached
    * elsewhere, in another domain or another address space of this backend, moves, and an automatic domain it was the last of ends. Where this
    * throws it stays where it was.
+   *
+   * @throws DmaBufError ENODEV where the device is not behind this IOMMU, EADDRINUSE where its reserved regions, or what its page table can
+   *   hold, cross a mapping or an allowed range (iommufd R28), EINVAL for a domain that its IOMMU unit cannot walk, ENOENT for one that is
+   *   not of this address space, ENOMEM.
    */
   attach(device: DmaDevice, domain?: IommuDomain): IommuDomain;
   /** The device's DMA is no longer translated here. @throws DmaBufError where it was not attached. */
@@ -86,7 +100,11 @@ export interface AddressSpace extends Disposable {
     what: Interconnects[N],
     request: MapRequest,
   ): IommuMapping;
-  /** Maps the same memory here that `source` has at `sourceIova` (`IOMMU_IOAS_COPY`, iommufd R24). */
+  /**
+   * Maps the same memory here that `source` has at `sourceIova` (`IOMMU_IOAS_COPY`, iommufd R24). Lengths are bytes.
+   *
+   * @throws DmaBufError ENOENT where `source` has no area there that is long enough; else as {@link map}.
+   */
   copy(
     source: AddressSpace,
     sourceIova: Iova,
@@ -122,6 +140,7 @@ export interface IommuClient {
   /** The device's name: its PCI address. */
   readonly name: string;
   readonly isPci: boolean;
+  /** Highest address that the device can send, in bytes: all ones up to its width, as in the kernel (`dma_mask`). */
   readonly dmaMask: bigint;
   /** The device's own reserved regions: MSI, direct-mapped. Kept free by the DMA API and by address spaces (dma-iova R19, iommufd R28). */
   readonly reserved: readonly ReservedRegion[];

@@ -52,7 +52,11 @@ export class Lock<G extends LockGuard = LockGuard> {
   #queue: Set<Turn> | undefined;
   readonly #watch: LockWatch | undefined;
 
-  /** @param lockClass - for lock-order checks: locks of one class obey one order. The name without its digits where absent. */
+  /**
+   * Free.
+   *
+   * @param lockClass - for lock-order checks: locks of one class obey one order. The name without its digits where absent.
+   */
   constructor(name: string, scheduler: Scheduler = defaultScheduler, lockClass?: string) {
     this.name = name;
     this.scheduler = scheduler;

@@ -5,6 +5,7 @@ import type { WaitOptions } from "./wait.js";
 
 /** One base address register. */
 export interface PciBar {
+  /** Number of the BAR, 0 to 5. */
   readonly index: number;
   readonly kind: "memory" | "io";
   /** CPU physical address of its first byte (`pci_resource_start`). */

@@ -8,15 +8,19 @@ export interface AttachmentInfo {
   readonly device: string;
   readonly kind: string;
   readonly peer2peer: boolean;
+  /** Tables mapped now. */
   readonly mappings: number;
+  /** Pins held now (dma-buf R20). */
   readonly pins: number;
 }
 
 /** One live buffer in a listing. */
 export interface BufferInfo {
+  /** Inode number, as fdinfo and events name the buffer. */
   readonly inode: number;
   /** Bytes. */
   readonly size: bigint;
+  /** Open flags (O_RDWR and others), as fdinfo shows them. */
   readonly flags: number;
   /** References. */
   readonly count: number;
@@ -29,6 +33,7 @@ export interface BufferInfo {
   readonly attachments: readonly AttachmentInfo[];
   /** Sums over the attachments. */
   readonly mappings: number;
+  /** Pins of all attachments. */
   readonly pins: number;
   /** Kernel views. */
   readonly vmaps: number;

@@ -58,6 +58,7 @@ export class Reservation extends Lock<Held> {
   #slots: number | undefined;
   #notifying = 0;
 
+  /** Not locked and without fences. The name, where none is given, counts the scheduler's reservations. */
   constructor(options: ReservationOptions = {}) {
     const scheduler = options.scheduler ?? defaultScheduler;
     super(options.name ?? `resv${String(nextOrdinal(scheduler, "resv"))}`, scheduler, LOCK_CLASS);

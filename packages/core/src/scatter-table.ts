@@ -11,6 +11,7 @@ export type DmaSpace = "bus" | "iova";
 
 /** One entry, at the edge: bytes as bigint and number. */
 export interface ScatterEntry {
+  /** DMA address of the first byte, for one device (dma-buf R23). */
   readonly address: DmaAddr;
   /** Bytes, at most {@link MAX_SEGMENT_BYTES}. */
   readonly length: number;
@@ -18,7 +19,9 @@ export interface ScatterEntry {
 
 /** A stretch of page frames before it is split into entries. */
 export interface PageSpan {
+  /** First page frame: DMA address in pages of 4 KiB. */
   readonly pfn: number;
+  /** Pages of 4 KiB. */
   readonly pages: number;
 }
 

@@ -11,6 +11,7 @@ export type SyncAccess = "read" | "write" | "rw";
 export class SyncFile {
   readonly fence: Fence;
 
+  /** @param fence - what the file stands for; not signalled by it */
   constructor(fence: Fence) {
     this.fence = fence;
   }

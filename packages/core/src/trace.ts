@@ -6,6 +6,7 @@ export interface TraceEvent {
   /** "B"/"E" begin and end a span of a lane, "b"/"e" one that overlaps others, "i" is an instant, "M" names a lane. */
   readonly ph: "B" | "E" | "b" | "e" | "i" | "M";
   readonly cat: string;
+  /** Group of lanes, as the viewer shows them. */
   readonly pid: number;
   /** Lane. */
   readonly tid: number;
@@ -53,6 +54,7 @@ export class ChromeTrace implements EventSink {
   readonly #labels = new Map<string, string>();
   #count = 0;
 
+  /** @param options - `now`, in microseconds, gives the time of an event; without it events are counted */
   constructor(options: ChromeTraceOptions = {}) {
     this.#now = options.now ?? (() => this.#count);
     this.#process = options.process ?? "peerbar";

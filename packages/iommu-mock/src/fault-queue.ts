@@ -23,6 +23,7 @@ export interface IommuFault {
 
 /** Recorded faults, oldest first, in a ring of fixed size. When it is full new faults are counted but not kept, as in hardware. */
 export class FaultQueue implements Iterable<IommuFault> {
+  /** Faults kept at most. */
   readonly capacity: number;
   /** True once a fault was lost; {@link clear} resets it. */
   overflowed = false;
@@ -31,6 +32,7 @@ export class FaultQueue implements Iterable<IommuFault> {
   readonly #watch: ObjectWatch | undefined;
   #faults: IommuFault[] = [];
 
+  /** @param capacity - faults kept at most; more are only counted */
   constructor(capacity = 256, watch?: ObjectWatch) {
     this.capacity = capacity;
     this.#watch = watch;

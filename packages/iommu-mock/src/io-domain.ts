@@ -22,7 +22,9 @@ export interface IommuStats {
 
 /** A page-aligned stretch of IOVAs, in bytes, both ends included. */
 export interface Aperture {
+  /** First IOVA, in bytes. */
   readonly first: bigint;
+  /** Last IOVA, included, in bytes. */
   readonly last: bigint;
 }
 

@@ -5,7 +5,9 @@ import { RangeTree } from "./range-tree.js";
 
 /** A stretch of granules. */
 export interface GranuleRange {
+  /** First granule: IOVA divided by the granule's bytes. */
   readonly first: number;
+  /** Last granule, included. */
   readonly last: number;
 }
 
@@ -44,6 +46,7 @@ export class IovaAllocator {
   #cachedLow = ANCHOR;
   #cachedHigh = ANCHOR;
 
+  /** All of the space is free but for `reserved`. */
   constructor(options: IovaAllocatorOptions = {}) {
     this.#firstGranule = options.firstGranule ?? 1;
     this.#limit32 = 2 ** (32 - (options.shift ?? 12));

@@ -16,6 +16,7 @@ export class FailureInjection {
   #site: FailureSite | undefined;
   readonly #watch: ObjectWatch | undefined;
 
+  /** @param watch - told of each call; an explorer's */
   constructor(watch?: ObjectWatch) {
     this.#watch = watch;
   }
@@ -65,6 +66,10 @@ export class PageMemory {
   readonly injection: FailureInjection;
   readonly #watch: ObjectWatch | undefined;
 
+  /**
+   * @param limit - pages in use at most, for page tables
+   * @param injection - asked before each page
+   */
   constructor(
     limit = Number.POSITIVE_INFINITY,
     injection = new FailureInjection(),

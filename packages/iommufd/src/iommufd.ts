@@ -42,6 +42,7 @@ export class Iommufd implements AsyncDisposable {
   readonly #restorer: Restorer | undefined;
   readonly #closing = new Closing();
 
+  /** @param backend - who keeps the address spaces; stays the caller's */
   constructor(backend: IommuBackend, options: IommufdOptions = {}) {
     this.backend = backend;
     const scheduler = options.scheduler ?? defaultScheduler;

@@ -8,6 +8,7 @@ export type UnmapAreas = (areas: readonly Area[]) => Promise<bigint>;
  * A mapped stretch of an address space, owned by whoever mapped it. It keeps the buffer alive until it is unmapped (iommufd R12).
  */
 export class IoasMapping implements AsyncDisposable {
+  /** First IOVA, in bytes; taken until the area is unmapped, revoked or not (iommufd R16). */
   readonly iova: Iova;
   /** Bytes. */
   readonly length: bigint;

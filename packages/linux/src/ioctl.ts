@@ -34,6 +34,7 @@ export async function ioctlAsync(fd: number, request: Request, arg: Pointer = 0)
 
 /** What {@link ioctlStruct} gives back: the ioctl's result, and the struct as the kernel left it. */
 export interface IoctlAnswer<F extends readonly FieldSpec[]> {
+  /** What the system call returned: 0 or more. */
   readonly result: number;
   readonly out: StructValues<F>;
 }

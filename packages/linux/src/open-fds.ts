@@ -1,5 +1,6 @@
 /** A file descriptor that this package opened and has not closed. */
 export interface OpenFd {
+  /** The descriptor. */
   readonly fd: number;
   /** What it is: the path, or `"eventfd"`, `"memfd NAME"`, `"VFIO_GROUP_GET_DEVICE_FD"`. */
   readonly what: string;

@@ -13,6 +13,7 @@ export const POLLNVAL = 0x20;
 
 /** What to wait for on one descriptor. */
 export interface PollRequest {
+  /** The descriptor; stays the caller's. */
   readonly fd: number;
   /** Bits of POLLIN, POLLOUT. */
   readonly events: number;

@@ -2,9 +2,13 @@ import { hexDigits } from "./hex.js";
 
 /** Domain, bus, device and function numbers of one PCI function. */
 export interface PciAddress {
+  /** PCI domain (segment), from 0; VMD domains are above 0xffff. */
   readonly domain: number;
+  /** Bus, 0 to 255. */
   readonly bus: number;
+  /** Device number on the bus, 0 to 31. */
   readonly slot: number;
+  /** Function number, 0 to 7. */
   readonly fn: number;
 }
 

@@ -12,8 +12,10 @@ import {
 
 /** A BAR as config space holds it: a bus address, no size. */
 export interface ConfigBar {
+  /** Number of the BAR, by its register, from 0. */
   readonly index: number;
   readonly kind: "memory" | "io";
+  /** Address on the bus, in bytes; 0 where unassigned. */
   readonly busStart: bigint;
   readonly is64Bit: boolean;
   readonly prefetchable: boolean;
@@ -23,7 +25,9 @@ export interface ConfigBar {
 export interface DecodedConfig {
   /** Undefined for a VF, whose ID registers read as all ones (PCI Express base spec 9.3.4.1): the kernel knows them otherwise. */
   readonly vendorId: number | undefined;
+  /** Undefined for a VF, as {@link vendorId}. */
   readonly deviceId: number | undefined;
+  /** 24 bits: base class, subclass, programming interface. */
   readonly classCode: number | undefined;
   readonly headerType: PciFunctionInfo["headerType"];
   readonly multiFunction: boolean | undefined;

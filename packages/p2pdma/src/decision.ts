@@ -90,6 +90,7 @@ export function trustRisk(hosts: readonly HostBridgeVerdict[]): string {
 export interface P2pdmaProvider {
   /** Address of the function that owns the BAR. */
   readonly owner: string;
+  /** Number of the BAR, 0 to 5. */
   readonly bar: number;
   /** Bytes to add to a CPU physical address for the bus address, as a 64-bit wrapping difference (p2pdma R3, R5). */
   readonly busOffset: bigint;

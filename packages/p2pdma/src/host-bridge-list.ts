@@ -10,6 +10,7 @@ import type { HostBridgeInfo, PciFunctionInfo } from "./topology.js";
  * @see Linux 7.2 drivers/pci/p2pdma.c, pci_p2pdma_whitelist
  */
 export interface HostBridgeListEntry {
+  /** PCI vendor ID, 16 bits. */
   readonly vendorId: number;
   /** Undefined: any device of the vendor. */
   readonly deviceId: number | undefined;

@@ -36,6 +36,7 @@ export class PairMatrix {
   /** By member: the pair with itself. */
   readonly #selfCodes: Uint8Array;
 
+  /** @throws DmaBufError ENODEV for a member that the topology does not have */
   constructor(p2pdma: P2pdma, members: readonly FunctionRef[]) {
     this.#p2pdma = p2pdma;
     this.#chains = p2pdma.chains;

@@ -66,6 +66,7 @@ export class P2pdma {
   readonly #cache = new Map<number, Map<number, MapType>>();
   readonly #released = new Set<number>();
 
+  /** @param topology - is not changed: {@link setAcs} and the other changes stay in this object */
   constructor(topology: PciTopology, options: P2pdmaOptions = {}) {
     this.topology = topology;
     this.cpu = options.cpu ?? inferCpu(topology).cpu;

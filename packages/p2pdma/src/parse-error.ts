@@ -8,6 +8,10 @@ export class ParseError extends DmaBufError {
   /** Name of the input, as the caller gave it. */
   readonly source: string;
 
+  /**
+   * @param source - name of the input, as the caller gave it
+   * @param line - where reading stopped, from 1
+   */
   constructor(source: string, line: number, reason: string, options: DmaBufErrorOptions = {}) {
     super(
       "EINVAL",

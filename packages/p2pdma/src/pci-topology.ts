@@ -38,6 +38,7 @@ export class PciTopology {
   readonly iommuGroups: readonly IommuGroupInfo[];
   readonly #places: Places;
 
+  /** @param data - checked and sorted already: what parsers, the generator and captures give */
   constructor(data: PciTopologyData) {
     this.functions = data.functions;
     this.hostBridges = data.hostBridges;

@@ -6,13 +6,17 @@
 export interface PciFunctionInfo {
   /** Full address, lower-case: `0000:3b:00.0` (domains may be longer than four digits). */
   readonly address: string;
+  /** PCI domain (segment) of {@link address}. */
   readonly domain: number;
+  /** Bus of {@link address}, 0 to 255. */
   readonly bus: number;
   /** Device number on the bus, 0 to 31. */
   readonly slot: number;
   /** Function number, 0 to 7. */
   readonly fn: number;
+  /** PCI vendor ID, 16 bits. */
   readonly vendorId: number | undefined;
+  /** PCI device ID, 16 bits. */
   readonly deviceId: number | undefined;
   /** 24 bits: base class, subclass, programming interface. Lower parts that the input does not show are 0. */
   readonly classCode: number | undefined;
@@ -49,7 +53,9 @@ export interface PciFunctionInfo {
   readonly noMemoryBars?: true;
   /** Memory decode (command register bit 1; a VF's is its PF's); undefined where not shown. */
   readonly memoryEnabled: boolean | undefined;
+  /** NUMA node as the kernel numbers it; -1 where the kernel knows none. */
   readonly numaNode: number | undefined;
+  /** Number of its IOMMU group, as in /sys/kernel/iommu_groups. */
   readonly iommuGroup: number | undefined;
   readonly driver: string | undefined;
   readonly link: LinkInfo | undefined;
@@ -97,20 +103,26 @@ export type AcsInfo =
 
 /** Bus numbers of a bridge. */
 export interface BridgeBuses {
+  /** Bus that the bridge is on. */
   readonly primary: number;
+  /** Bus right below it. */
   readonly secondary: number;
+  /** Highest bus below it. */
   readonly subordinate: number;
 }
 
 /** A range of bus addresses that a bridge passes down. */
 export interface BridgeWindow {
   readonly kind: "io" | "memory" | "prefetchable";
+  /** First bus address, in bytes. */
   readonly first: bigint;
+  /** Last bus address, included, in bytes. */
   readonly last: bigint;
 }
 
 /** A BAR as the input shows it. Addresses and lengths are bytes. */
 export interface PciBarInfo {
+  /** Number of the BAR, by its register, 0 to 5. */
   readonly index: number;
   readonly kind: "memory" | "io";
   /** CPU physical address, in bytes; 0 where the BAR is unassigned. */
@@ -129,14 +141,19 @@ export interface PciBarInfo {
 export interface LinkInfo {
   /** GT/s, and lanes; undefined where not shown. */
   readonly speed: number | undefined;
+  /** Lanes in use. */
   readonly width: number | undefined;
+  /** GT/s at best, by the device's own capability; the other end may be slower. */
   readonly maxSpeed: number | undefined;
+  /** Lanes at best, by the device's own capability. */
   readonly maxWidth: number | undefined;
 }
 
 /** A PCI host bridge: one root bus. */
 export interface HostBridgeInfo {
+  /** PCI domain (segment) of the root bus. */
   readonly domain: number;
+  /** Number of the root bus. */
   readonly bus: number;
   /** Index of the first function on the root bus; -1 where the input shows none. */
   readonly first: number;
@@ -146,6 +163,7 @@ export interface HostBridgeInfo {
 
 /** What the kernel's IOMMU groups look like, where the input shows /sys/kernel/iommu_groups. */
 export interface IommuGroupInfo {
+  /** Number of the group, as in /sys/kernel/iommu_groups. */
   readonly id: number;
   /** /sys/kernel/iommu_groups/N/type: `DMA`, `DMA-FQ`, `identity`, `blocked`, `unmanaged`, `auto`. */
   readonly type: string | undefined;

@@ -17,6 +17,10 @@ export class DirectMapper implements DmaMapper {
   readonly #name: string;
   readonly #mask: bigint;
 
+  /**
+   * @param name - of the device, for errors
+   * @param dmaMask - highest address that it can send; ranges above it are refused (dma-iova R2)
+   */
   constructor(name: string, dmaMask: bigint) {
     this.#name = name;
     this.#mask = dmaMask;

@@ -12,7 +12,9 @@ import { SparseMemory } from "./sparse-memory.js";
 
 /** A stretch of host memory: CPU physical, whole megabytes. */
 export interface RamRange {
+  /** First CPU physical address, in bytes. */
   readonly start: bigint;
+  /** Bytes. */
   readonly length: bigint;
 }
 

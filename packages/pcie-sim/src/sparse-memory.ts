@@ -35,6 +35,7 @@ export class SparseMemory {
   #last: Chunk | undefined;
   readonly #watch: MemoryWatch | undefined;
 
+  /** @param size - bytes; all zero, and costing nothing before they are written */
   constructor(size: number, watch?: MemoryWatch) {
     this.size = size;
     this.#watch = watch;

@@ -13,6 +13,7 @@ import type { SparseMemory } from "./sparse-memory.js";
 
 /** A part of a scatter list. */
 export interface DmaSegment {
+  /** Where the segment begins, as the device sends it, in bytes. */
   readonly address: DmaAddr;
   /** Bytes. */
   readonly length: number;

@@ -5,6 +5,7 @@ import { type DmaResult, denied, moveRegion } from "./region-dma.js";
 
 /** A stretch of a registered region: `struct ib_sge`. */
 export interface Sge {
+  /** Local key of the region. */
   readonly lkey: number;
   /** Address in the region, by its IOVA. */
   readonly addr: bigint;

@@ -19,8 +19,11 @@ export interface MrRequest {
 /** Another buffer slice under the same key: `IB_MR_REREG_TRANS`. */
 export interface MrTranslation {
   readonly buffer: DmaBuf;
+  /** Bytes from the start of the buffer. */
   readonly offset: bigint;
+  /** Bytes. */
   readonly length: bigint;
+  /** Address of the region's first byte in work requests; low 12 bits as in `offset` (rdma-umem R30). */
   readonly iova: bigint;
 }
 
@@ -28,6 +31,7 @@ export interface MrTranslation {
 export interface ReregRequest {
   /** Another domain of the same device. */
   readonly pd?: Pd | undefined;
+  /** New `MrAccess` bits in place of the old; EINVAL on a revoked region, which stays dead (rdma-umem R29). */
   readonly access?: number | undefined;
   readonly translation?: MrTranslation | undefined;
 }

@@ -2,6 +2,7 @@ import { ADDRESS_LIMIT } from "@peerbar/core";
 
 /** The DMA list of a region, in page frames: `ScatterSlice` has this shape. */
 export interface PageEntries {
+  /** Entries of the list. */
   readonly entries: number;
   /** First page frame of entry `i`. */
   pfn(i: number): number;

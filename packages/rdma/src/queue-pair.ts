@@ -20,6 +20,7 @@ export interface RemoteRequest {
   readonly local: LocalData;
   /** Address in the peer's region, by its IOVA. */
   readonly remoteAddr: bigint;
+  /** Remote key of that region, as the peer gave it. */
   readonly rkey: number;
 }
 

@@ -50,6 +50,7 @@ export class RdmaDevice implements AsyncDisposable {
   #pdNumber = 0;
   #qpNumber = 0;
 
+  /** @param fn - the function whose DMA moves the bytes; stays the caller's */
   constructor(fn: DmaDevice, options: RdmaDeviceOptions = {}) {
     this.fn = fn;
     this.profile = options.profile ?? softProfile;

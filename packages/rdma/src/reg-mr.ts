@@ -13,6 +13,7 @@ export interface RegMrAttributes {
   readonly addr?: bigint | undefined;
   /** Bytes. */
   readonly length: bigint;
+  /** Address of the region's first byte in work requests (rdma-umem R30). */
   readonly iova: bigint;
   /** `MrAccess` bits, ON_DEMAND among them. */
   readonly access: number;

@@ -57,6 +57,7 @@ export class VfioPci {
   /** By bus: what opening, closing and hot resets hold (`dev_set->lock`). Lock order: it, then memory locks. */
   readonly #sets = new Map<string, Lock>();
 
+  /** @param options - its `p2pdma` says which device reaches which BAR, asked anew at each attach and map */
   constructor(options: VfioPciOptions) {
     this.#options = options;
     this.#scheduler = options.scheduler ?? defaultScheduler;

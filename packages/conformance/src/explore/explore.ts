@@ -48,8 +48,11 @@ export interface ExploreOptions {
 
 /** How far an exploration is. */
 export interface Progress {
+  /** Orders run to their end, so far. */
   readonly interleavings: number;
+  /** Steps run in all of them. */
   readonly steps: number;
+  /** Different failures found so far. */
   readonly failures: number;
   /** From 0 to 1: an estimate, by the branches seen so far; undefined for searches without an end. */
   readonly share: number | undefined;
@@ -66,7 +69,9 @@ export interface Exploration {
   readonly schemaVersion: 1;
   readonly scenario: string;
   readonly strategy: StrategyName;
+  /** Preemptions at most in one order; null: no bound. */
   readonly bound: number | null;
+  /** Of the pseudo-random choices; null for exhaustive search. */
   readonly seed: number | null;
   /** Parts this result is of: all of 0 to `count` - 1 for the whole. */
   readonly shards: { readonly count: number; readonly done: readonly number[] };
@@ -75,6 +80,7 @@ export interface Exploration {
   readonly interleavings: number;
   /** Runs cut short: everything they could still have done was seen, or is another shard's. */
   readonly pruned: number;
+  /** Steps of all runs, the pruned ones included. */
   readonly steps: number;
   /** Distinct ways to the end, up to order of steps that commute. */
   readonly classes: number;

@@ -7,13 +7,17 @@ import { type Scenario, scenario } from "./scenario.js";
 
 /** How fast exploration is, next to the cheapest thing that lets others run. */
 export interface Measured {
+  /** Orders run. */
   readonly interleavings: number;
+  /** Steps in all of them. */
   readonly steps: number;
   /** Milliseconds the interleavings took. */
   readonly exploringMs: number;
+  /** Nanoseconds of one step: {@link exploringMs} shared out. */
   readonly nsPerStep: number;
   /** One `await Promise.resolve()` of the same process, right after. */
   readonly nsPerAwait: number;
+  /** Orders run in a second of this process. */
   readonly interleavingsPerSecond: number;
   /** Awaits that one step costs: what to compare between machines. */
   readonly awaitsPerStep: number;

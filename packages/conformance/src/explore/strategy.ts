@@ -18,6 +18,8 @@ export interface Strategy extends Chooser {
 
 /** Part `index` (from 0) of `count`. */
 export interface Shard {
+  /** Which part, from 0. */
   readonly index: number;
+  /** Parts in all; at least 1. */
   readonly count: number;
 }

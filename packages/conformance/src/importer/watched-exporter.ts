@@ -41,6 +41,7 @@ export class WatchedExporter extends MemoryExporter {
   revocableOnly = false;
   readonly #failures = new Map<FailingStep, DmaBufError>();
 
+  /** @param offers - interconnects, best first; without it `sgt`, `phys`, and `fd` where the memory has descriptors */
   constructor(memory: PhysicalMemory, offers: readonly InterconnectName[] = offersOf(memory)) {
     super({ memory, offers });
   }

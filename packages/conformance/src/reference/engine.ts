@@ -19,6 +19,7 @@ export class MemoryEngine implements DmaEngine {
   readonly #port: IommuPort | undefined;
   readonly #out = { pfn: 0 };
 
+  /** @param port - translates every access; without it addresses are physical */
   constructor(memory: PhysicalMemory, port?: IommuPort) {
     this.#memory = memory;
     this.#port = port;

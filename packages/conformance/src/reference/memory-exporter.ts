@@ -45,6 +45,7 @@ export class MemoryExporter {
   readonly #changing: Lock;
   #revoked = false;
 
+  /** Shares memory of `options.memory`, which stays the caller's; nothing is allocated before {@link export}. */
   constructor(options: MemoryExporterOptions) {
     this.memory = options.memory;
     this.offers = options.offers ?? ["sgt", "phys"];
@@ -132,6 +133,7 @@ export class MemoryBuffer implements ExporterOps {
   #mappings = 0;
   #drained: (() => void) | undefined;
 
+  /** @param onRelease - called once, when the buffer's last reference is gone (dma-buf R6) */
   constructor(
     exporter: MemoryExporter,
     ranges: readonly PhysRange[],

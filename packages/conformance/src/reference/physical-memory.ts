@@ -29,7 +29,11 @@ export class PhysicalMemory {
   readonly #pages = new Map<number, Uint8Array>();
   #next: number;
 
-  /** @param base - address of the first page handed out. Below 4 GiB is left free, as for large BARs. */
+  /**
+   * Empty: pages come with {@link allocate}.
+   *
+   * @param base - address of the first page handed out. Below 4 GiB is left free, as for large BARs.
+   */
   constructor(base = 0x40_0000_0000n) {
     this.#next = toPfn(base);
   }

@@ -48,6 +48,7 @@ export class SimpleAddressSpace implements AddressSpace {
   #made = 0;
   #allowed: readonly IovaRange[] | undefined;
 
+  /** @param portOf - finds a device behind the IOMMU by name; undefined: {@link attach} gives ENODEV */
   constructor(id: number, portOf: (device: string) => Attachable | undefined) {
     this.id = id;
     this.#portOf = portOf;

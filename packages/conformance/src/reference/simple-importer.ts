@@ -22,6 +22,7 @@ export class SimpleImporter {
   readonly device: DmaDevice;
   readonly mode: SimpleImportMode;
 
+  /** @param device - maps and writes; without an engine its writes fail */
   constructor(device: DmaDevice, mode: SimpleImportMode = "dynamic") {
     this.device = device;
     this.mode = mode;
@@ -69,6 +70,7 @@ export class SimpleImport implements ImporterOps {
   #pinned = false;
   #revoked = false;
 
+  /** @param reference - becomes the import's, which puts it when closed */
   constructor(importer: SimpleImporter, reference: DmaBufReference, slice: Slice) {
     this.importer = importer;
     this.buffer = reference.buffer;

@@ -21,6 +21,7 @@ import { SimpleAddressSpace } from "./simple-address-space.js";
 /** One access that the IOMMU stopped. */
 export interface SimpleFault {
   readonly device: string;
+  /** Page frame of the access: its DMA address in pages of 4 KiB. */
   readonly pfn: number;
   readonly write: boolean;
 }
@@ -61,6 +62,7 @@ export class SimplePort implements IommuPort {
   /** The domain of an address space; undefined: the device's own default domain. */
   #attached: PageTable | undefined;
 
+  /** @param faults - where accesses that nothing maps are recorded; shared by all ports of one IOMMU */
   constructor(client: IommuClient, faults: SimpleFault[]) {
     this.name = client.name;
     this.client = client;
@@ -88,6 +90,7 @@ export class SimpleMapper implements DmaMapper {
   readonly #limit: bigint;
   readonly #states = new Set<IovaState>();
 
+  /** @param client - whose mask and reserved regions bound the IOVAs */
   constructor(client: IommuClient) {
     this.#limit = client.dmaMask;
     for (const { first, last } of [...client.reserved, ...(client.bridgeWindows ?? [])])

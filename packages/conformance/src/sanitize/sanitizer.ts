@@ -40,6 +40,7 @@ export class Sanitizer {
   readonly #tables = new WeakSet<ScatterTable>();
   #step = 0;
 
+  /** Watches nothing yet: see {@link sanitize}. Without options reports are collected, and nothing is thrown. */
   constructor(options: SanitizerOptions = {}) {
     this.#onReport = options.onReport;
     this.#limit = options.historyLength ?? 1024;

@@ -5,6 +5,7 @@ import { close, lseek, O_NONBLOCK, O_RDONLY, open, read } from "@peerbar/linux";
 export interface IommuFault {
   /** PCI address of the device that asked. */
   readonly device: string;
+  /** Address that was asked for, in bytes. */
   readonly iova: Iova;
   /** Undefined where the driver does not say. */
   readonly access: "r" | "w" | undefined;

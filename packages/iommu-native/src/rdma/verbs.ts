@@ -184,8 +184,11 @@ export class VerbsPd implements Disposable {
 
 /** A memory region over a dma-buf. */
 export class VerbsMr implements Disposable {
+  /** Local key, by which this process's work requests name the region. */
   readonly lkey: number;
+  /** Remote key, by which a peer names it. */
   readonly rkey: number;
+  /** `ibv_access_flags` it was registered with. */
   readonly access: number;
   readonly #end: () => void;
   #live = true;

@@ -19,6 +19,7 @@ export class SelftestExporter {
   readonly #iommu: NativeIommu;
   readonly #options: SelftestExporterOptions;
 
+  /** @param iommu - stays the caller's, open as long as the exporter is used; the kernel must have CONFIG_IOMMUFD_TEST */
   constructor(iommu: NativeIommu, options: SelftestExporterOptions = {}) {
     this.#iommu = iommu;
     this.#options = options;

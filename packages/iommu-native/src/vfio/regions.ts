@@ -3,6 +3,7 @@ import { ioctlStruct, pread, pwrite, vfio } from "@peerbar/linux";
 
 /** One region of a vfio-pci device: BARs 0 to 5, the expansion ROM, configuration space. */
 export interface VfioRegion {
+  /** Number that vfio gives it (VFIO_PCI_BAR0_REGION_INDEX and on): a BAR's own. */
   readonly index: number;
   /** Bytes; 0 where the device has no such BAR. */
   readonly size: bigint;

@@ -7,6 +7,7 @@ export interface LinkRate {
   readonly address: string;
   /** GT/s and lanes. */
   readonly speed: number;
+  /** Lanes. */
   readonly width: number;
   /** Data rate of one direction in Gb/s: after line coding, before packet overhead. */
   readonly gigabits: number;

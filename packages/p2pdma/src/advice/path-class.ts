@@ -52,7 +52,9 @@ function countsAsBridge(fn: PciFunctionInfo): boolean | undefined {
 
 /** NUMA nodes of both functions; undefined where the input shows none. */
 export interface NumaNodes {
+  /** Node of the function that owns the BAR. */
   readonly provider: number | undefined;
+  /** Node of the function that reaches for it. */
   readonly client: number | undefined;
   /** Undefined where the input does not show both. */
   readonly sameNode: boolean | undefined;

@@ -10,6 +10,7 @@ import { type DmaMappingKind, dmaMapping } from "./mapping.js";
 /** What is compared for a pair. */
 export interface PairAnswer {
   readonly mapType: MapType | "unknown";
+  /** Distance as the kernel counts it: steps up from both to where their ways meet (p2pdma R9). */
   readonly distance: number;
   readonly mapping: DmaMappingKind;
 }

@@ -6,7 +6,11 @@ import type { SysfsTree } from "../sysfs-tree.js";
 export class DirectorySysfsTree implements SysfsTree {
   readonly #root: string;
 
-  /** @param root - the directory that holds `bus` and `devices` */
+  /**
+   * @param root - what stands for `/sys`: a directory; nothing is read before it is asked for
+   *
+   * @param root - the directory that holds `bus` and `devices`
+   */
   constructor(root: string) {
     this.#root = root;
   }

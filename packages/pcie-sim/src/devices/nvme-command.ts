@@ -29,13 +29,21 @@ export const COMPLETION_BYTES = 16;
 
 /** One submission queue entry. */
 export interface NvmeCommand {
+  /** Opcode, 8 bits, of the admin or the I/O set by the queue it is in. */
   readonly opcode: number;
+  /** Command ID, 16 bits: the completion has the same. */
   readonly id: number;
+  /** Namespace ID (NSID); there is one, 1. */
   readonly namespace: number;
+  /** First PRP entry: where the data begins, in bytes. */
   readonly prp1: DmaAddr;
+  /** Second PRP entry: the second page, or a list of more. */
   readonly prp2: DmaAddr;
+  /** Command dword 10; of reads and writes the low half of the first block. */
   readonly dword10: number;
+  /** Command dword 11; of reads and writes the high half of the first block. */
   readonly dword11: number;
+  /** Command dword 12; of reads and writes the blocks less one, in the low 16 bits. */
   readonly dword12: number;
 }
 

@@ -70,6 +70,7 @@ export const NVME_BLOCK = 512;
  */
 export class NvmeController {
   readonly fn: SimFunction;
+  /** Blocks of the namespace, of {@link NVME_BLOCK} bytes. */
   readonly blocks: number;
   /** The namespace's contents. */
   readonly media: SparseMemory;

@@ -23,14 +23,19 @@ export const RECEIVE_BYTES = 32;
 
 /** A piece of registered memory: address in the key's own space, length, key. */
 export interface KeyedRange {
+  /** Address in the key's own space, in bytes. */
   readonly address: bigint;
+  /** Bytes. */
   readonly length: number;
+  /** Key of the registered memory. */
   readonly key: number;
 }
 
 /** What a NIC is asked to do: one entry of a send queue. */
 export interface WorkRequest {
+  /** What to do, as the NIC numbers it. */
   readonly opcode: number;
+  /** The caller's, in the completion again. */
   readonly id: number;
   readonly local: KeyedRange;
   readonly remote: { readonly address: bigint; readonly key: number };
@@ -77,9 +82,13 @@ export function decodeReceive(entry: Uint8Array): {
 
 /** What a completion queue entry says. */
 export interface WorkCompletion {
+  /** Id of the work request, or of the receive entry. */
   readonly id: number;
+  /** How it ended, as the NIC numbers it; 0 is success. */
   readonly status: number;
+  /** Bytes moved. */
   readonly length: number;
+  /** Number of the queue pair. */
   readonly queue: number;
   /** 1 on the first pass over the ring, then alternating: tells new entries from old ones. */
   readonly phase: number;
