@@ -58,6 +58,18 @@ describe("what is found", () => {
     expect(out).toContain("the mapping goes once the NIC is done: proven: every order was run");
   });
 
+  test("an endless run: both its ends, and a command that a shell takes and that means this scenario alone", async () => {
+    const polling = fixture("polling");
+    const { code, out } = await runCli("explore", polling);
+    expect(code).toBe(1);
+    expect(out).toContain("livelock: no end after 10000 steps");
+    expect(out.split("\n").length).toBeLessThan(80);
+    expect(out).toContain("... 9960 steps; --json has all");
+    expect(out).toContain(`--only 'it'\\''s polling' --replay ''`);
+    const again = await runCli("explore", polling, "--only", "it's polling", "--replay", "");
+    expect([again.code, again.err]).toEqual([1, ""]);
+  });
+
   test("nothing: exit 0, and no more is said than is known", async () => {
     const all = await runCli("explore", updates, "--only", "under a lock");
     expect(all.code).toBe(0);
@@ -149,6 +161,7 @@ describe("bad input is one line and exit 2", () => {
       "not of this scenario",
     ],
     ["a schedule for two scenarios", [updates, "--replay", "ab"], "choose with --only"],
+    ["two scenarios of one name", [fixture("one-name")], 'two scenarios "of one name"'],
     ["results that are none", ["--merge", updates], "cannot be read"],
     ["results of nothing", ["--merge"], "nothing to join"],
     ["no order at all", [updates, "--runs", "0"], "--runs 0 would try nothing"],

@@ -90,26 +90,42 @@ async function scenariosOf({
 }: Request): Promise<readonly Scenario[]> {
   const exported = file === undefined ? await import("./scenarios/index.js") : await load(file);
   const where = file ?? "peerbar";
-  const all = Object.values(exported)
+  const found = Object.values(exported)
     .flatMap((value: unknown): unknown[] => (Array.isArray(value) ? value : [value]))
     .filter(isScenario);
-  const scenarios = all.filter(({ name }) => only === undefined || name.includes(only));
-  const names = all.map(({ name }) => `"${name}"`).join(", ");
+  // One that is exported by itself and in a list is one.
+  const all = [...new Set(found)];
+  const twice = all.find(({ name }, i) => all.findIndex((one) => one.name === name) < i);
+  if (twice !== undefined) {
+    throw new DmaBufError("EINVAL", "explore", `${where} has two scenarios "${twice.name}"`, {
+      hint: "give each a name of its own: results and schedules are told by it",
+    });
+  }
+  const named = all.filter(({ name }) => name === only);
+  const scenarios =
+    named.length > 0 ? named : all.filter(({ name }) => only === undefined || name.includes(only));
   if (scenarios.length === 0) {
     const why = all.length === 0 ? "exports no scenario" : `has no scenario like "${only ?? ""}"`;
     throw new DmaBufError("EINVAL", "explore", `${where} ${why}`, {
       hint:
         all.length === 0
           ? `export what scenario(name, build) returns: ${guide("explorer.md")}`
-          : names,
+          : namesOf(all),
     });
   }
   if (schedule !== undefined && scenarios.length > 1) {
-    throw new DmaBufError("EINVAL", "explore", `a schedule is of one scenario, not of ${names}`, {
-      hint: "choose with --only",
-    });
+    throw new DmaBufError(
+      "EINVAL",
+      "explore",
+      `a schedule is of one scenario, not of ${namesOf(scenarios)}`,
+      { hint: "choose with --only" },
+    );
   }
   return scenarios;
+}
+
+function namesOf(scenarios: readonly Scenario[]): string {
+  return scenarios.map(({ name }) => `"${name}"`).join(", ");
 }
 
 async function load(file: string): Promise<object> {

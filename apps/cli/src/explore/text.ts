@@ -1,6 +1,9 @@
 import type { Failure, Replay, Verdict } from "@peerbar/conformance/explore";
 import type { Timed } from "./session.js";
 
+/** Steps shown of either end of a long run. */
+const TRACE_END = 20;
+
 /** One scenario's result, for people. */
 export function explorationText(one: Timed, files: readonly string[]): string {
   const { shards, countsExact } = one;
@@ -19,7 +22,11 @@ export function explorationText(one: Timed, files: readonly string[]): string {
   if (one.lockOrder.length > 0) {
     lines.push(`  lock order: ${one.lockOrder.map((edge) => edge.join(" > ")).join(", ")}`);
   }
-  const again = ["peerbar explore", ...files, `--only '${one.scenario}' --replay`].join(" ");
+  const again = [
+    "peerbar explore",
+    ...files.map((file) => (/^[\w./-]+$/.test(file) ? file : quoted(file))),
+    `--only ${quoted(one.scenario)} --replay`,
+  ].join(" ");
   for (const failure of one.failures) lines.push("", ...failureLines(failure, again));
   return `${lines.join("\n")}\n`;
 }
@@ -60,11 +67,27 @@ function failureLines(failure: Failure, again: string): readonly string[] {
   const { kind, message, detail, schedule, otherSchedule, trace } = failure;
   return [
     `  ${kind}: ${message}`,
-    `    again: ${again} '${schedule}'`,
-    ...(otherSchedule === null ? [] : [`    the other order: --replay '${otherSchedule}'`]),
-    ...trace.map((step) => `    ${step}`),
+    `    again: ${again} ${quoted(schedule)}`,
+    ...(otherSchedule === null ? [] : [`    the other order: --replay ${quoted(otherSchedule)}`]),
+    ...shortened(trace).map((step) => `    ${step}`),
     ...(detail === null ? [] : indent(detail)),
   ];
+}
+
+/** Both ends of a run too long to be read. */
+function shortened(trace: readonly string[]): readonly string[] {
+  const left = trace.length - 2 * TRACE_END;
+  if (left <= TRACE_END) return trace;
+  return [
+    ...trace.slice(0, TRACE_END),
+    `... ${left} steps; --json has all`,
+    ...trace.slice(-TRACE_END),
+  ];
+}
+
+/** As one word of a shell's command line. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function indent(text: string): readonly string[] {
