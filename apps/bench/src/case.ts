@@ -77,20 +77,37 @@ export interface MemoryTaken {
   readonly external?: number;
 }
 
+/** What grows: nanoseconds for one operation, or bytes that are kept. */
+export type Cost = "ns" | "bytes";
+
 /** One operation at several sizes: how its cost grows. Its target in targets.json is an exponent. */
 export interface GrowthSeries {
   readonly id: string;
   /** What is counted: `live ranges`, `bytes`. */
   readonly unit: string;
+  /** Nanoseconds where it is not said. */
+  readonly cost?: Cost;
   readonly sizes: readonly number[];
-  /** The operation at a size; `perRun` as in {@link Prepared}. */
-  setup(size: number): SizedOperation | Promise<SizedOperation>;
+  /** Rounds that are enough, however long the effort: of what does not wobble, or takes long. */
+  readonly rounds?: number;
+  /** The operation at a size. Skips at every size or at none. */
+  setup(size: number, effort: Effort): Sized | Promise<Sized>;
 }
 
-interface SizedOperation {
+type Sized = SizedOperation | Sampled | Skipped;
+
+/** `perRun` as in {@link Prepared}. */
+
+export interface SizedOperation {
   readonly run: Operation;
   readonly batch?: number;
   readonly perRun?: number;
+  readonly close?: () => unknown;
+}
+
+/** What is measured elsewhere: runs it once more at its size and returns what it cost. */
+interface Sampled {
+  readonly sample: () => number | Promise<number>;
   readonly close?: () => unknown;
 }
 
@@ -116,12 +133,19 @@ export interface BenchRow {
 export interface GrowthRow {
   readonly id: string;
   readonly unit: string;
-  /** Nanoseconds for one operation at each size. */
-  readonly points: readonly { readonly size: number; readonly ns: number }[];
+  readonly cost: Cost;
+  readonly points: readonly GrowthPoint[];
   readonly exponent: number;
   readonly r2: number;
   readonly target: number;
   readonly verdict: Verdict;
+}
+
+/** The cost at one size: the median, and each round, which a baseline is compared by. */
+export interface GrowthPoint {
+  readonly size: number;
+  readonly value: number;
+  readonly rounds: readonly number[];
 }
 
 /** What one thing keeps. */

@@ -10,6 +10,7 @@ import type {
   Operation,
   Prepared,
   Program,
+  SizedOperation,
   Skipped,
   Taken,
 } from "./case.js";
@@ -105,27 +106,43 @@ async function timePrepared(prepared: Prepared, effort: Effort): Promise<PairTim
   return times;
 }
 
-/** Times one operation at each of its sizes, round by round, and fits a power law through the medians. */
-export async function measureGrowth(series: GrowthSeries, effort: Effort): Promise<GrowthRow> {
+/** Measures one operation at each of its sizes, round by round, and fits a power law through the medians. */
+export async function measureGrowth(
+  series: GrowthSeries,
+  effort: Effort,
+): Promise<GrowthRow | Skipped> {
+  const { id, unit, cost = "ns" } = series;
+  const target = exponentTarget(id);
   const all: {
     size: number;
-    sample: () => Promise<number>;
-    ns: number[];
+    sample: () => number | Promise<number>;
+    rounds: number[];
     close: (() => unknown) | undefined;
   }[] = [];
   for (const size of series.sizes.slice(0, series.sizes.length - effort.sizesLeftOut)) {
-    const { run, batch = 1, perRun = 1, close } = await series.setup(size);
-    all.push({ size, sample: await sampler({ run, batch, perRun }, effort), ns: [], close });
+    const made = await series.setup(size, effort);
+    if ("skipped" in made) return made;
+    const { close } = made;
+    const sample = "sample" in made ? made.sample : await sampler(timed(made), effort);
+    all.push({ size, sample, rounds: [], close });
   }
-  for (let round = 0; round < effort.growthRounds; round++) {
-    for (const { ns, sample } of all) ns.push(await sample());
+  const rounds = Math.min(effort.growthRounds, series.rounds ?? effort.growthRounds);
+  for (let round = 0; round < rounds; round++) {
+    for (const one of all) one.rounds.push(await one.sample());
   }
   for (const { close } of all) await close?.();
-  const points = all.map(({ size, ns }) => ({ size, ns: median(ns) }));
-  const { exponent, r2 } = fitPower(points.map(({ size, ns }) => ({ size, cost: ns })));
-  const target = exponentTarget(series.id);
+  const points = all.map((one) => ({
+    size: one.size,
+    value: median(one.rounds),
+    rounds: one.rounds,
+  }));
+  const { exponent, r2 } = fitPower(points.map(({ size, value }) => ({ size, cost: value })));
   const verdict = verdictOf(exponent, target);
-  return { id: series.id, unit: series.unit, points, exponent, r2, target, verdict };
+  return { id, unit, cost, points, exponent, r2, target, verdict };
+}
+
+function timed({ run, batch = 1, perRun = 1 }: SizedOperation): Timed {
+  return { run, batch, perRun };
 }
 
 /** Measures what one thing keeps. */

@@ -33,7 +33,7 @@ function anchorTable(beside: typeof anchors): string {
 export function writeResults(path: string, results: Results, machine: MachineFacts): string[] {
   const { rows, growth, memory, skipped } = results;
   const document = {
-    schemaVersion: 2,
+    schemaVersion: 3,
     machine,
     rows,
     limits: limitsOf(rows),

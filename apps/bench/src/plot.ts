@@ -15,8 +15,10 @@ export function growthPlot(row: GrowthRow): string {
     title: { text: row.id, subtext: law, left: "center" },
     grid: { left: 80, right: 30, top: 70, bottom: 50 },
     xAxis: { type: "log", name: row.unit, nameLocation: "middle", nameGap: 30 },
-    yAxis: { type: "log", name: "ns for one operation" },
-    series: [{ type: "line", symbolSize: 8, data: row.points.map(({ size, ns }) => [size, ns]) }],
+    yAxis: { type: "log", name: row.cost === "ns" ? "ns for one operation" : "bytes kept" },
+    series: [
+      { type: "line", symbolSize: 8, data: row.points.map(({ size, value }) => [size, value]) },
+    ],
   });
   const svg = chart.renderToSVGString();
   chart.dispose();

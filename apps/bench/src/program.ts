@@ -1,22 +1,21 @@
-import { accessSync, constants } from "node:fs";
-import { dirname } from "node:path";
 import { parseArgs } from "node:util";
-import { compare, readBaseline } from "./baseline.js";
 import { combo } from "./combo/combo.js";
+import { Comparison } from "./comparison.js";
 import { formatFacts, machineFacts } from "./facts.js";
 import { full, quick } from "./measure.js";
 import { formatResults, writeResults } from "./output.js";
 import { type Results, runSuites } from "./run.js";
 import type { Streams } from "./streams.js";
 import { type Suite, suites } from "./suites.js";
-import { changeTable } from "./table.js";
 import { hasFailed, limitsOf } from "./targets.js";
+import { checkWritable } from "./writable.js";
 
 const USAGE = `usage: bench [SUITE...] [--json FILE] [--quick] [--baseline FILE]
-       bench combo [--exporter NAME|FILE] [--importer NAME|FILE] [--backend NAME|FILE] [--json FILE] [--quick]
+       bench combo [--exporter NAME|FILE|PACKAGE] [--importer NAME|FILE|PACKAGE] [--backend NAME|FILE|PACKAGE]
+                   [--json FILE] [--quick] [--baseline FILE]
 suites: ${Object.keys(suites).join(", ")}; all by default`;
 
-/** 0 all targets hold, 1 one does not or a case got slower than the baseline, 2 usage or a baseline that is none. */
+/** 0 all targets hold, 1 one does not or something is worse than in the baseline, 2 usage or a baseline that is none or of other things. */
 export async function program(args: readonly string[], streams: Streams): Promise<number> {
   try {
     return await main(args, streams);
@@ -51,10 +50,13 @@ async function main(args: readonly string[], { out, err }: Streams): Promise<num
   }
   if (values.exporter ?? values.importer ?? values.backend)
     throw new Error("--exporter, --importer and --backend belong to combo");
-  const baseline = values.baseline === undefined ? undefined : readBaseline(values.baseline);
   const chosen = choose(positionals);
-  // A run takes minutes: it is known before whether its result can be kept.
-  if (values.json !== undefined) accessSync(dirname(values.json), constants.W_OK);
+  const ids = chosen.flatMap(({ cases, growth, memory }) =>
+    [...cases, ...growth, ...memory].map(({ id }) => id),
+  );
+  const comparison =
+    values.baseline === undefined ? undefined : new Comparison(values.baseline, ids);
+  if (values.json !== undefined) checkWritable(values.json);
   const machine = machineFacts();
   err(`bench: ${formatFacts(machine)}\n`);
   const results = await runSuites(chosen, effort, err);
@@ -63,14 +65,11 @@ async function main(args: readonly string[], { out, err }: Streams): Promise<num
     const files = writeResults(values.json, results, machine);
     err(`bench: wrote ${files.join(", ")}\n`);
   }
-  let slower = false;
-  if (baseline !== undefined) {
-    const changes = compare(baseline.rows, results.rows);
-    out(`\nbaseline: ${formatFacts(baseline.machine)}\n${changeTable(changes)}\n`);
-    slower = changes.some(({ kind }) => kind === "slower");
-  }
+  const compared = comparison?.judge(results, ids);
+  if (compared !== undefined) out(`\n${compared.text}`);
+  const worse = compared?.worse === true;
   const threw = results.skipped.some(({ failed }) => failed === true);
-  return slower || threw || hasFailed(judged(results, values.quick), values.quick) ? 1 : 0;
+  return worse || threw || hasFailed(judged(results, values.quick), values.quick) ? 1 : 0;
 }
 
 function choose(names: readonly string[]): readonly Suite[] {

@@ -56,7 +56,9 @@ export async function runSuites(
     }
     for (const series of growth) {
       await attempt(`${series.id} by ${series.unit}`, async () => {
-        results.growth.push(await measureGrowth(series, effort));
+        const row = await measureGrowth(series, effort);
+        if ("skipped" in row) skip({ id: series.id, reason: row.skipped });
+        else results.growth.push(row);
       });
     }
     for (const bench of memory) {

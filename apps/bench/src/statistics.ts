@@ -31,6 +31,13 @@ export function mannWhitney(a: readonly number[], b: readonly number[]): number 
   return Math.min(1, (2 * tail) / all);
 }
 
+/** The smallest p that so many samples against so many can have: all of one side beyond all of the other. */
+export function fewestP(a: number, b: number): number {
+  let orders = 1;
+  for (let i = 1; i <= a; i++) orders = (orders * (b + i)) / i;
+  return Math.min(1, 2 / orders);
+}
+
 /** For each U, in how many orders of n and m samples it comes out: the usual recursion on which side the largest is from. */
 function waysBelow(n: number, m: number): readonly number[] {
   const table = new Map<string, readonly number[]>();

@@ -19,14 +19,15 @@ export function ratioTable(rows: readonly BenchRow[]): string {
 
 export function growthTable(rows: readonly GrowthRow[]): string {
   return table(
-    ["growth", "from", "to", "of", "ns/op first", "last", "exponent", "r2", "target", ""],
-    rows.map(({ id, unit, points, exponent, r2, target, verdict }) => [
+    ["growth", "from", "to", "of", "", "first", "last", "exponent", "r2", "target", ""],
+    rows.map(({ id, unit, cost, points, exponent, r2, target, verdict }) => [
       id,
       number(points[0]?.size ?? 0),
       number(points.at(-1)?.size ?? 0),
       unit,
-      number(points[0]?.ns ?? 0),
-      number(points.at(-1)?.ns ?? 0),
+      cost === "ns" ? "ns/op" : cost,
+      number(points[0]?.value ?? 0),
+      number(points.at(-1)?.value ?? 0),
       exponent.toFixed(2),
       r2.toFixed(2),
       `<= ${String(target)}`,
@@ -62,12 +63,13 @@ export function limitTable(rows: readonly LimitRow[]): string {
 
 export function changeTable(changes: readonly Change[]): string {
   return table(
-    ["case", "ratio before", "now", "p", ""],
-    changes.map(({ id, before, now, p, kind }) => [
+    ["case", "what", "before", "now", "p", ""],
+    changes.map(({ id, what, before, now, p, kind }) => [
       id,
+      what,
       before.toFixed(2),
       now.toFixed(2),
-      p.toFixed(4),
+      p?.toFixed(4) ?? "-",
       kind,
     ]),
   );

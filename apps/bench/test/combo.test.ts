@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -28,9 +28,10 @@ describe("combinations", () => {
         it(`${exporter.name} x ${importer.name} x ${backend.name} run every scenario twice`, async () => {
           for (const name of scenarioNames) {
             const place = benchPlace(backend.make());
-            const { run, close } = await prepare(name, place, exporter, importer);
+            const { run, check, close } = await prepare(name, place, exporter, importer);
             await run();
             await run();
+            await check();
             await close();
           }
         });
@@ -45,6 +46,33 @@ describe("parts", () => {
   it("come from a module of the user's", async () => {
     const path = file("mine.mjs", "export const importer = { name: 'mine', open() {} };");
     expect((await load([path, "iommufd"])).map(({ name }) => name)).toEqual(["mine", "iommufd"]);
+  });
+
+  it("come from a package that the folder can import, its exports for import alone included", async () => {
+    const room = join(folder, "node_modules", "@mine", "parts");
+    mkdirSync(room, { recursive: true });
+    writeFileSync(
+      join(room, "package.json"),
+      JSON.stringify({ name: "@mine/parts", exports: { "./nic": { import: "./nic.mjs" } } }),
+    );
+    writeFileSync(
+      join(room, "nic.mjs"),
+      "export const importer = { name: 'packaged', open() {} };",
+    );
+    const [part] = await loadParts("importer", "open", ["@mine/parts/nic"], importers, folder);
+    expect(part?.name).toBe("packaged");
+    await expect(loadParts("importer", "open", ["@mine/other"], importers, folder)).rejects.toThrow(
+      /no importer @mine\/other; there are .* packages that .* can import/,
+    );
+    await expect(
+      loadParts("importer", "open", ["@mine/parts/gpu"], importers, folder),
+    ).rejects.toThrow("@mine/parts/gpu cannot be loaded");
+  });
+
+  it("come from a file without ./ before its name, too", async () => {
+    file("plain.mjs", "export const importer = { name: 'plain', open() {} };");
+    const [part] = await loadParts("importer", "open", ["plain.mjs"], importers, folder);
+    expect(part?.name).toBe("plain");
   });
 
   it("are refused by name where there are none", async () => {

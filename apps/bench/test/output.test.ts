@@ -14,9 +14,10 @@ afterAll(() => {
 const growth: GrowthRow = {
   id: "a/series",
   unit: "things",
+  cost: "ns",
   points: [
-    { size: 100, ns: 1_000 },
-    { size: 10_000, ns: 100_000 },
+    { size: 100, value: 1_000, rounds: [1_000] },
+    { size: 10_000, value: 100_000, rounds: [100_000] },
   ],
   exponent: 1,
   r2: 1,
@@ -31,7 +32,7 @@ test("the result is written with the machine's facts, and a plot for each series
   expect(files).toEqual([path, join(folder, "run.a-series.svg")]);
   const written: unknown = JSON.parse(readFileSync(path, "utf8"));
   expect(written).toMatchObject({
-    schemaVersion: 2,
+    schemaVersion: 3,
     machine: { node: process.version, arch: process.arch },
     growth: [growth],
     skipped: [{ id: "x/y", reason: "z" }],

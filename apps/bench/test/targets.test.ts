@@ -55,9 +55,11 @@ test("every growth series has two sizes left in a quick run, ascending, and runs
       if (first === undefined) throw new Error(`${series.id} has no sizes`);
       expect(series.sizes.length - quick.sizesLeftOut).toBeGreaterThan(1);
       expect([...series.sizes].sort((a, b) => a - b)).toEqual(series.sizes);
-      const { run, close } = await series.setup(first);
-      await run();
-      await close?.();
+      const sized = await series.setup(first, quick);
+      // What other programs measure needs the build.
+      if (!("run" in sized)) continue;
+      await sized.run();
+      await sized.close?.();
     }
   }
 });

@@ -1,12 +1,15 @@
 import { writeFileSync } from "node:fs";
 import { isDmaBufError } from "@peerbar/core";
-import type { Effort } from "../case.js";
+import type { Effort, SkippedRow } from "../case.js";
+import { Comparison } from "../comparison.js";
 import { machineFacts } from "../facts.js";
 import { benchPlace } from "../machine.js";
 import { measurePair } from "../measure.js";
 import { Progress } from "../progress.js";
+import { median } from "../statistics.js";
 import type { Streams } from "../streams.js";
 import { table } from "../table.js";
+import { checkWritable } from "../writable.js";
 import { AWAITS, awaits } from "../yardstick.js";
 import { loadParts } from "./load.js";
 import {
@@ -25,18 +28,25 @@ export interface ComboOptions {
   readonly importer?: readonly string[] | undefined;
   readonly backend?: readonly string[] | undefined;
   readonly json?: string | undefined;
+  readonly baseline?: string | undefined;
 }
 
+interface Combination {
+  readonly exporter: ExporterPart;
+  readonly importer: ImporterPart;
+  readonly backend: BackendPart;
+}
+
+/** One scenario of one combination: rows of the result file, which a baseline is compared by. */
 interface ComboRow {
-  readonly exporter: string;
-  readonly importer: string;
-  readonly backend: string;
-  readonly scenario: ScenarioName;
-  /** Nanoseconds, and as many awaits of a settled promise; or why it was refused. */
-  readonly result: { readonly ns: number; readonly awaits: number } | { readonly refused: string };
+  readonly id: string;
+  /** Nanoseconds, and as many awaits of a settled promise. */
+  readonly ns: number;
+  readonly ratio: number;
+  readonly ratios: readonly number[];
 }
 
-/** Every exporter with every importer on every backend, the same scenarios for all. Ends with 0; a refusal is an answer. */
+/** Every exporter with every importer on every backend, the same scenarios for all. A refusal is an answer (0); what breaks is not (1). */
 export async function combo(
   options: ComboOptions,
   effort: Effort,
@@ -52,58 +62,84 @@ export async function combo(
       chosen.backends.map((backend) => ({ exporter, importer, backend })),
     ),
   );
+  const ids = combinations.flatMap((one) => scenarioNames.map((scenario) => idOf(one, scenario)));
+  const comparison =
+    options.baseline === undefined ? undefined : new Comparison(options.baseline, ids);
+  if (options.json !== undefined) checkWritable(options.json);
   const rows: ComboRow[] = [];
-  const progress = new Progress(combinations.length * scenarioNames.length, err);
-  for (const { exporter, importer, backend } of combinations) {
-    const names = { exporter: exporter.name, importer: importer.name, backend: backend.name };
+  const skipped: SkippedRow[] = [];
+  const progress = new Progress(ids.length, err);
+  for (const combination of combinations) {
     for (const scenario of scenarioNames) {
-      progress.start(`${Object.values(names).join(" x ")}, ${scenario}`);
-      const result = await one(scenario, exporter, importer, backend, effort);
-      rows.push({ ...names, scenario, result });
+      const id = idOf(combination, scenario);
+      progress.start(id);
+      const result = await one(id, scenario, combination, effort);
+      if ("ns" in result) {
+        rows.push(result);
+        continue;
+      }
+      skipped.push(result);
+      if (result.failed) progress.say(`FAILED ${id}: ${result.reason}`);
     }
   }
   progress.end();
-  out(`${comboTable(rows)}\n`);
+  out(`${comboTable(combinations, rows, skipped)}\n`);
   if (options.json !== undefined) {
-    const document = { schemaVersion: 2, machine: machineFacts(), combo: rows };
+    const [growth, memory] = [[], []];
+    const document = { schemaVersion: 3, machine: machineFacts(), rows, growth, memory, skipped };
     writeFileSync(options.json, `${JSON.stringify(document, undefined, 2)}\n`);
   }
-  return 0;
+  const judged = comparison?.judge({ rows, growth: [], memory: [] }, ids);
+  if (judged !== undefined) out(`\n${judged.text}`);
+  return judged?.worse === true || skipped.some(({ failed }) => failed === true) ? 1 : 0;
 }
 
+function nameOf({ exporter, importer, backend }: Combination): string {
+  return `${exporter.name} x ${importer.name} x ${backend.name}`;
+}
+
+function idOf(combination: Combination, scenario: ScenarioName): string {
+  return `${nameOf(combination)}, ${scenario}`;
+}
+
+/** What one part does wrong stays with its combinations: they may be anybody's. */
 async function one(
+  id: string,
   scenario: ScenarioName,
-  exporter: ExporterPart,
-  importer: ImporterPart,
-  backend: BackendPart,
+  { exporter, importer, backend }: Combination,
   effort: Effort,
-): Promise<ComboRow["result"]> {
+): Promise<ComboRow | SkippedRow> {
   try {
     const place = benchPlace(backend.make());
-    const { run, close } = await prepare(scenario, place, exporter, importer);
+    const { run, check, close } = await prepare(scenario, place, exporter, importer);
     const yardstick = { run: awaits, batch: 1, perRun: AWAITS };
-    const { ns, yardstickNs } = await measurePair({ run, batch: 10, perRun: 1 }, yardstick, effort);
+    const { ns, ratios } = await measurePair({ run, batch: 10, perRun: 1 }, yardstick, effort);
+    await check();
     await close();
-    return { ns, awaits: ns / yardstickNs };
+    return { id, ns, ratio: median(ratios), ratios };
   } catch (error) {
-    if (!isDmaBufError(error)) throw error;
-    return { refused: `${error.code}: ${error.reason}` };
+    if (isDmaBufError(error)) return { id, reason: `${error.code}: ${error.reason}` };
+    const reason = error instanceof Error ? error.message : String(error);
+    return { id, reason: reason.split("\n", 1)[0] ?? "", failed: true };
   }
 }
 
-function comboTable(rows: readonly ComboRow[]): string {
+function comboTable(
+  combinations: readonly Combination[],
+  rows: readonly ComboRow[],
+  skipped: readonly SkippedRow[],
+): string {
   const head = ["exporter", "importer", "backend", ...scenarioNames];
-  const lines = new Map<string, string[]>();
-  for (const { exporter, importer, backend, result } of rows) {
-    const key = [exporter, importer, backend].join("\n");
-    const line = lines.get(key) ?? [exporter, importer, backend];
-    line.push(
-      "refused" in result
-        ? result.refused.slice(0, 40)
-        : `${(result.ns / 1000).toFixed(1)} us (${result.awaits.toFixed(0)})`,
-    );
-    lines.set(key, line);
-  }
-  const note = "in brackets: as many awaits of a settled promise, in the same rounds";
-  return `${table(head, [...lines.values()])}\n${note}`;
+  const cell = (id: string): string => {
+    const row = rows.find((found) => found.id === id);
+    if (row !== undefined) return `${(row.ns / 1000).toFixed(1)} us (${row.ratio.toFixed(0)})`;
+    const answer = skipped.find((found) => found.id === id);
+    return `${answer?.failed ? "FAILED: " : ""}${answer?.reason ?? ""}`.slice(0, 40);
+  };
+  const lines = combinations.map((combination) => {
+    const { exporter, importer, backend } = combination;
+    const cells = scenarioNames.map((scenario) => cell(idOf(combination, scenario)));
+    return [exporter.name, importer.name, backend.name, ...cells];
+  });
+  return `${table(head, lines)}\nin brackets: as many awaits of a settled promise, in the same rounds`;
 }

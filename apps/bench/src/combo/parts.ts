@@ -24,8 +24,13 @@ export interface ExporterPart {
   open(place: Place, bytes: number): Promise<OpenExporter> | OpenExporter;
 }
 
-interface OpenExporter {
+export interface OpenExporter {
   export(): Promise<DmaBuf> | DmaBuf;
+  /**
+   * The first `length` bytes of its memory, past everything that is timed: what was written is looked for here. Where it is left out, the
+   * NIC reads the buffer back.
+   */
+  peek?(length: number): Promise<Uint8Array> | Uint8Array;
   /** Ends the exporter; every buffer is closed by then. */
   close(): unknown;
 }
@@ -36,7 +41,7 @@ export interface ImporterPart {
   open(place: Place): Promise<OpenImporter> | OpenImporter;
 }
 
-interface OpenImporter {
+export interface OpenImporter {
   import(buffer: DmaBuf): Promise<ImportedPart> | ImportedPart;
   close(): unknown;
 }
@@ -58,9 +63,11 @@ const vfioPci: ExporterPart = {
   name: "vfio-pci",
   async open({ p2pdma, gpu, bar }, bytes) {
     const device = await new VfioPci({ p2pdma }).open(gpu);
+    const memory = gpu.bar(bar);
     const ranges = [{ offset: 0n, length: BigInt(bytes) }];
     return {
       export: () => device.exportDmaBuf({ bar, ranges }),
+      peek: (length) => memory.peek(0, length),
       close: () => device.close(),
     };
   },
@@ -73,6 +80,7 @@ const systemMemory: ExporterPart = {
     const start = physAddr(machine.ram.allocate(bytes));
     return {
       export: () => owner.exportRanges([{ start, length: BigInt(bytes) }]),
+      peek: (length) => machine.ram.peek(start, length),
       close: () => undefined,
     };
   },
