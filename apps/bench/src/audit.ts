@@ -32,11 +32,18 @@ const files = {
 const MARK = "peerbar-bench-usage ";
 const REPORT = `import{isMainThread}from"node:worker_threads";if(isMainThread)process.on("exit",()=>{const r=process.resourceUsage();process.stderr.write("\\n${MARK}"+JSON.stringify({ns:(r.userCPUTime+r.systemCPUTime)*1e3,peakBytes:r.maxRSS*1024})+"\\n")})`;
 
+/** Why no fleet can be audited here, or undefined. */
+export function auditProblem(): Skipped | undefined {
+  const absent = [files.maker, files.library, files.toolItself].find((file) => !existsSync(file));
+  return absent === undefined
+    ? undefined
+    : { skipped: `${absent} is not there: pnpm bench audit builds it, in the checkout` };
+}
+
 /** Makes a fleet of `count` captures, has `peerbar audit` judge it `rounds` times, and takes it away again. */
 export async function auditFleet(count: number, rounds: number): Promise<Audited | Skipped> {
-  const absent = [files.maker, files.library, files.toolItself].find((file) => !existsSync(file));
-  if (absent !== undefined)
-    return { skipped: `${absent} is not there: pnpm bench audit builds it, in the checkout` };
+  const problem = auditProblem();
+  if (problem !== undefined) return problem;
   const folder = scratchFolder();
   try {
     await node(files.maker, folder.path, String(count));

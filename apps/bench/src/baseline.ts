@@ -56,7 +56,7 @@ const measures: Readonly<Record<What, Measure>> = {
     apart: (before, now) =>
       Math.abs(now - before) < 1 ? 0 : times(Math.max(before, 1), Math.max(now, 1)),
     noticeable: Math.log(1.1),
-    far: Math.log(1.25),
+    far: Math.log(1.5),
   },
 };
 
@@ -77,9 +77,22 @@ export function compare(before: Measurements, now: Measurements): readonly Chang
   ];
 }
 
-/** Names of everything in it. */
-export function idsOf({ rows, growth, memory }: Measurements): string[] {
-  return [...rows, ...growth, ...memory].map(({ id }) => id);
+/** Everything in it by name: one id may stand for a ratio, a growth and bytes. */
+export function namesOf({
+  rows,
+  growth,
+  memory,
+}: Readonly<Record<keyof Measurements, readonly { readonly id: string }[]>>): string[] {
+  return [
+    ...rows.map(({ id }) => nameOf("ratio", id)),
+    ...growth.map(({ id }) => nameOf("exponent", id)),
+    ...memory.map(({ id }) => nameOf("bytes", id)),
+  ];
+}
+
+/** As {@link namesOf} has it. */
+export function nameOf(what: What, id: string): string {
+  return what === "ratio" ? id : `${id} (${what})`;
 }
 
 function both<T extends { readonly id: string }>(

@@ -1,4 +1,11 @@
-import { type BaselineFile, compare, idsOf, type Measurements, readBaseline } from "./baseline.js";
+import {
+  type BaselineFile,
+  compare,
+  type Measurements,
+  nameOf,
+  namesOf,
+  readBaseline,
+} from "./baseline.js";
 import { formatFacts } from "./facts.js";
 import { changeTable } from "./table.js";
 
@@ -10,14 +17,14 @@ export class Comparison {
   /**
    * A run takes minutes: it is known before whether it can be compared.
    *
-   * @param ids - what is going to be measured.
+   * @param names - as of {@link namesOf}: what is going to be measured.
    * @throws Error with a line for the user where the file is no result, or has none of that.
    */
-  constructor(path: string, ids: readonly string[]) {
+  constructor(path: string, names: readonly string[]) {
     this.#path = path;
     this.#baseline = readBaseline(path);
-    const known = new Set(idsOf(this.#baseline));
-    if (!ids.some((id) => known.has(id)))
+    const known = new Set(namesOf(this.#baseline));
+    if (!names.some((name) => known.has(name)))
       throw new Error(
         `${path} has nothing of what is to be measured; it has ${some([...known]) || "no row"}`,
       );
@@ -26,7 +33,7 @@ export class Comparison {
   /**
    * The table of changes, and what only one side has.
    *
-   * @param asked - ids of what the run was to measure.
+   * @param asked - names of what the run was to measure.
    * @throws Error where nothing was left to compare: silence would look like a pass.
    */
   judge(
@@ -35,10 +42,11 @@ export class Comparison {
   ): { readonly text: string; readonly worse: boolean } {
     const changes = compare(this.#baseline, now);
     if (changes.length === 0) throw new Error(`nothing that ${this.#path} has was measured`);
-    const compared = new Set(changes.map(({ id }) => id));
-    const apart = (ids: readonly string[]): string[] => ids.filter((id) => !compared.has(id));
-    const fresh = apart(idsOf(now));
-    const gone = apart(idsOf(this.#baseline)).filter((id) => asked.includes(id));
+    const compared = new Set(changes.map(({ what, id }) => nameOf(what, id)));
+    const apart = (names: readonly string[]): string[] =>
+      names.filter((name) => !compared.has(name));
+    const fresh = apart(namesOf(now));
+    const gone = apart(namesOf(this.#baseline)).filter((name) => asked.includes(name));
     const lines = [
       `baseline: ${formatFacts(this.#baseline.machine)}`,
       changeTable(changes),
@@ -50,6 +58,6 @@ export class Comparison {
 }
 
 /** The first few. */
-function some(ids: readonly string[]): string {
-  return ids.length > 4 ? `${ids.slice(0, 4).join(", ")} and others` : ids.join(", ");
+function some(names: readonly string[]): string {
+  return names.length > 4 ? `${names.slice(0, 4).join(", ")} and others` : names.join(", ");
 }

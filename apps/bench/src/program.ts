@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { namesOf } from "./baseline.js";
 import { combo } from "./combo/combo.js";
 import { Comparison } from "./comparison.js";
 import { formatFacts, machineFacts } from "./facts.js";
@@ -51,11 +52,11 @@ async function main(args: readonly string[], { out, err }: Streams): Promise<num
   if (values.exporter ?? values.importer ?? values.backend)
     throw new Error("--exporter, --importer and --backend belong to combo");
   const chosen = choose(positionals);
-  const ids = chosen.flatMap(({ cases, growth, memory }) =>
-    [...cases, ...growth, ...memory].map(({ id }) => id),
+  const asked = chosen.flatMap(({ cases, growth, memory }) =>
+    namesOf({ rows: cases, growth, memory }),
   );
   const comparison =
-    values.baseline === undefined ? undefined : new Comparison(values.baseline, ids);
+    values.baseline === undefined ? undefined : new Comparison(values.baseline, asked);
   if (values.json !== undefined) checkWritable(values.json);
   const machine = machineFacts();
   err(`bench: ${formatFacts(machine)}\n`);
@@ -65,7 +66,7 @@ async function main(args: readonly string[], { out, err }: Streams): Promise<num
     const files = writeResults(values.json, results, machine);
     err(`bench: wrote ${files.join(", ")}\n`);
   }
-  const compared = comparison?.judge(results, ids);
+  const compared = comparison?.judge(results, asked);
   if (compared !== undefined) out(`\n${compared.text}`);
   const worse = compared?.worse === true;
   const threw = results.skipped.some(({ failed }) => failed === true);

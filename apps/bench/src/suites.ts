@@ -1,13 +1,13 @@
 import type { BenchCase, GrowthSeries, MemoryBench } from "./case.js";
-import { memory } from "./memory/in-child.js";
-import { audit, auditMemory } from "./suites/audit.js";
+import { memory, memoryGrowth } from "./memory/in-child.js";
+import { audit, auditGrowth, auditMemory } from "./suites/audit.js";
 import { core, coreGrowth } from "./suites/core.js";
 import { explorer, explorerGrowth } from "./suites/explorer.js";
 import { exporterImporters, exporterImportersGrowth } from "./suites/exporter-importers.js";
 import { iommuMock, iommuMockGrowth } from "./suites/iommu-mock.js";
-import { native } from "./suites/native.js";
+import { native, nativeGrowth } from "./suites/native.js";
 import { pcieSim, pcieSimGrowth } from "./suites/pcie-sim.js";
-import { processes } from "./suites/processes.js";
+import { processes, processesGrowth, processesMemory } from "./suites/processes.js";
 import { topology, topologyGrowth } from "./suites/topology.js";
 
 /** What one name on the command line runs. */
@@ -33,8 +33,8 @@ export const suites: Readonly<Record<string, Suite>> = {
   "exporter-importers": suite(exporterImporters, exporterImportersGrowth),
   "pcie-sim": suite(pcieSim, pcieSimGrowth),
   explorer: suite(explorer, explorerGrowth),
-  native: suite(native),
-  processes: suite(processes),
-  audit: suite(audit, [], auditMemory),
-  memory: suite([], [], memory),
+  native: suite(native, nativeGrowth),
+  processes: suite(processes, processesGrowth, processesMemory),
+  audit: suite(audit, auditGrowth, auditMemory),
+  memory: suite([], memoryGrowth, memory),
 };

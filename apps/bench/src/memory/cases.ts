@@ -13,13 +13,13 @@ interface Difference {
   readonly keep: unknown;
 }
 
-/** Takes what is in use after a collection, twice or more often. */
-type MemoryCase = (look: () => NodeJS.MemoryUsage) => Promise<Difference>;
+/** Takes what is in use after a collection, twice or more often. `count` asks for another number of things than usual. */
+type MemoryCase = (look: () => NodeJS.MemoryUsage, count?: number) => Promise<Difference>;
 
 /** Things that `make` makes and keeps; what has to be there anyway is made before, in `setup`. */
-function made(count: number, setup: () => () => unknown): MemoryCase {
-  return (look) => {
-    const make = setup();
+function made(usual: number, setup: (count: number) => () => unknown): MemoryCase {
+  return (look, count = usual) => {
+    const make = setup(count);
     const from = look();
     const keep = make();
     return Promise.resolve({ from, to: look(), count, keep });
@@ -74,20 +74,20 @@ export const EXPLORED_ORDER = "memory/explored-order";
 /** By id, as targets.json names them. */
 export const memoryCases: Readonly<Record<string, MemoryCase>> = {
   // Page by page and to scattered frames: nothing could be merged.
-  "memory/mapping-4k-dense": made(PAGES, () => () => {
+  "memory/mapping-4k-dense": made(PAGES, (count) => () => {
     const table = new IoPageTable(pageTableFormat("x86-64"));
-    for (let i = 0; i < PAGES; i++) table.map(i, (i * 7919) % PAGES, 1, PROT_READ | PROT_WRITE);
+    for (let i = 0; i < count; i++) table.map(i, (i * 7919) % PAGES, 1, PROT_READ | PROT_WRITE);
     return table;
   }),
-  "memory/attachment-idle": made(ATTACHMENTS, () => {
+  "memory/attachment-idle": made(ATTACHMENTS, (count) => {
     const buffer = DmaBuf.export({ ops: exporter, size: 0x1000n });
-    return () => Array.from({ length: ATTACHMENTS }, () => buffer.attach(device, importer));
+    return () => Array.from({ length: count }, () => buffer.attach(device, importer));
   }),
-  "memory/pci-function": made(FUNCTIONS, () => {
-    const text = listing(FUNCTIONS);
+  "memory/pci-function": made(FUNCTIONS, (count) => {
+    const text = listing(count);
     return () => {
       const topology = parseTopology(text, { name: "listing" });
-      if (topology.functions.length !== FUNCTIONS) throw new Error("the listing was not read");
+      if (topology.functions.length !== count) throw new Error("the listing was not read");
       return topology;
     };
   }),

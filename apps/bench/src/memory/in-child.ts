@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { MemoryBench, MemoryTaken } from "../case.js";
+import type { GrowthSeries, MemoryBench, MemoryTaken } from "../case.js";
 import { EXPLORED_ORDER, memoryCases } from "./cases.js";
 
 /** The cases of {@link memoryCases}, each in a fresh process, so that nothing else is on its heap. */
@@ -9,9 +9,37 @@ export const memory: readonly MemoryBench[] = Object.keys(memoryCases).map((id) 
   measure({ hurried }) {
     if (hurried && id === EXPLORED_ORDER)
       return { skipped: "fewer orders than a million show no byte each: pnpm bench memory" };
-    const child = fileURLToPath(new URL("memory-child.js", import.meta.url));
-    const ran = spawnSync(process.execPath, ["--expose-gc", child, id], { encoding: "utf8" });
-    if (ran.status !== 0) throw new Error(`the child process failed: ${ran.stderr.trim()}`);
-    return JSON.parse(ran.stdout) as MemoryTaken;
+    return inChild(id);
   },
 }));
+
+function inChild(...args: readonly string[]): MemoryTaken {
+  const child = fileURLToPath(new URL("memory-child.js", import.meta.url));
+  const ran = spawnSync(process.execPath, ["--expose-gc", child, ...args], { encoding: "utf8" });
+  if (ran.status !== 0) throw new Error(`the child process failed: ${ran.stderr.trim()}`);
+  return JSON.parse(ran.stdout) as MemoryTaken;
+}
+
+/** All that so many of them keep: once each, since a heap after its collection does not wobble. */
+function kept(id: string, unit: string, sizes: readonly number[]): GrowthSeries {
+  return {
+    id,
+    unit,
+    cost: "bytes",
+    sizes,
+    rounds: 1,
+    setup: (size) => ({
+      sample: () => {
+        const { bytes, count } = inChild(id, String(size));
+        return bytes * count;
+      },
+    }),
+  };
+}
+
+/** From where what is made once no longer shows. An explored order keeps nothing, which has no growth. */
+export const memoryGrowth: readonly GrowthSeries[] = [
+  kept("memory/mapping-4k-dense", "mappings", [10_000, 100_000, 1_000_000]),
+  kept("memory/attachment-idle", "attachments", [1_000, 10_000, 100_000, 1_000_000]),
+  kept("memory/pci-function", "functions", [1_000, 10_000, 100_000]),
+];

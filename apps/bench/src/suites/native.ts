@@ -1,5 +1,5 @@
 import { close, ioctl, O_RDWR, open, platformProblem, type Request } from "@peerbar/linux";
-import type { BenchCase } from "../case.js";
+import type { BenchCase, GrowthSeries } from "../case.js";
 import { labCase } from "../lab.js";
 import { cYardstick } from "../yardstick.js";
 
@@ -56,5 +56,29 @@ const refused = onDevNull("native/ioctl-enotty", (fd) => {
 /** What a real kernel does: ours through the foreign function interface, against the same loop in C, side by side in one boot. */
 const mapAndUnmap = labCase("native/lab-map-unmap");
 const exportAndClose = labCase("native/lab-export-close");
+
+/** A call that the kernel answers at once, with so many bytes handed over: the foreign function call must pass them, not copy them. */
+const argument: GrowthSeries = {
+  id: "native/ioctl",
+  unit: "bytes of its argument",
+  sizes: [64, 4_096, 262_144, 16_777_216],
+  setup(size) {
+    const problem = platformProblem();
+    if (problem !== undefined) return { skipped: problem.reason };
+    const fd = open("/dev/null", O_RDWR);
+    const bytes = new Uint8Array(size);
+    return {
+      run: () => {
+        ioctl(fd, FIOCLEX, bytes);
+      },
+      batch: 100,
+      close: () => {
+        close(fd);
+      },
+    };
+  },
+};
+
+export const nativeGrowth: readonly GrowthSeries[] = [argument];
 
 export const native: readonly BenchCase[] = [taken, refused, mapAndUnmap, exportAndClose];

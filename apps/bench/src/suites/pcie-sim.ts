@@ -1,26 +1,40 @@
 import { busAddr } from "@peerbar/core";
-import type { BenchCase, GrowthSeries } from "../case.js";
+import type { BenchCase, GrowthSeries, Operation } from "../case.js";
 import { benchMachine } from "../machine.js";
+import { cYardstick } from "../yardstick.js";
 
 const BYTES = 64 * 1024 * 1024;
 
-/** 64 MiB from a NIC into a peer's BAR, against a copy of the same bytes in memory. */
-const write64MiB: BenchCase = {
+/** 64 MiB from a NIC into a peer's BAR. */
+async function dma(): Promise<{ readonly source: Buffer; readonly run: Operation }> {
+  const { gpu, nic, bar } = await benchMachine();
+  const source = Buffer.alloc(BYTES, 0x5a);
+  const address = gpu.bar(bar).busStart;
+  return { source, run: () => nic.engine.writeNow(address, source) };
+}
+
+/** Against a copy of the same bytes in memory. */
+const againstCopy: BenchCase = {
   id: "pcie-sim/dma-64mib",
   async setup() {
-    const { gpu, nic, bar } = await benchMachine();
-    const source = Buffer.alloc(BYTES, 0x5a);
+    const { source, run } = await dma();
     const target = Buffer.alloc(BYTES);
-    const address = gpu.bar(bar).busStart;
-    return {
-      run: () => nic.engine.writeNow(address, source),
-      yardstick: () => source.copy(target),
-      batch: 1,
-    };
+    return { run, yardstick: () => source.copy(target), batch: 1 };
   },
 };
 
-export const pcieSim: readonly BenchCase[] = [write64MiB];
+/** Against C's, which owes nothing to the engine. */
+const againstMemcpy: BenchCase = {
+  id: "pcie-sim/dma-64mib-memcpy",
+  async setup() {
+    const yardstick = cYardstick("memcpy", String(BYTES));
+    if ("skipped" in yardstick) return yardstick;
+    const { run } = await dma();
+    return { run, yardstick, batch: 1 };
+  },
+};
+
+export const pcieSim: readonly BenchCase[] = [againstCopy, againstMemcpy];
 
 const CHUNK = 64 * 1024;
 const PAGE = 4096;

@@ -2,8 +2,10 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { BenchCase, Operation, Skipped } from "../case.js";
+import { generateFleet, toCapture } from "@peerbar/p2pdma";
+import type { BenchCase, GrowthSeries, MemoryBench, Operation, Skipped } from "../case.js";
 import { capture, LARGE_DUMP } from "../inputs.js";
+import { openReport, pageBytes } from "../report-page.js";
 import { scratchFolder } from "../scratch.js";
 
 const HEX_DUMP = "asus-p6t6-nf200-switch.lspci-xxxx.txt";
@@ -125,4 +127,45 @@ export const processes: readonly BenchCase[] = [
         "io:all",
       ),
   ),
+  {
+    id: "processes/report-h800",
+    setup: ({ hurried }) => openReport(hurried ? 3 : 11),
+  },
+];
+
+/** The report page as everyone downloads or mails it, without what it tells. */
+export const processesMemory: readonly MemoryBench[] = [
+  {
+    id: "processes/report-page",
+    measure() {
+      const bytes = pageBytes();
+      return typeof bytes === "number" ? { bytes, count: 1 } : bytes;
+    },
+  },
+];
+
+/** A whole process by the size of the machine it is asked about: its start is in every size. */
+export const processesGrowth: readonly GrowthSeries[] = [
+  {
+    id: "processes/matrix",
+    unit: "endpoints",
+    // As JSON the last has a million answers, and takes seconds; `topology/all-pairs` has the larger ones.
+    sizes: [64, 128, 256, 512, 1_024],
+    rounds: 3,
+    setup(size) {
+      const folder = scratchFolder();
+      const file = join(folder.path, "machine.json");
+      writeFileSync(file, toCapture(generateFleet({ roots: size / 64 })));
+      const run = peerbar("matrix", "--json", "-F", file);
+      if (typeof run !== "function") return run;
+      return {
+        sample() {
+          const started = performance.now();
+          run();
+          return (performance.now() - started) * 1e6;
+        },
+        close: folder.remove,
+      };
+    },
+  },
 ];
