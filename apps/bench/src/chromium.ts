@@ -100,10 +100,13 @@ export class Chromium {
 
   /** Ends the browser, and takes its profile away. */
   async close(): Promise<void> {
-    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+    if (!this.#gone) {
       const ended = new Promise((resolve) => this.#process.once("exit", resolve));
-      this.#stop();
+      // Asked to, it ends its helpers first, which write into the profile.
+      const asked = setTimeout(this.#stop, 10_000);
+      this.#call("Browser.close", {}).catch(() => undefined);
       await ended;
+      clearTimeout(asked);
     }
     process.off("exit", this.#stop);
     this.#profile.remove();

@@ -6,7 +6,8 @@ import { join } from "node:path";
 export function scratchFolder(): { readonly path: string; readonly remove: () => void } {
   const path = mkdtempSync(join(tmpdir(), "peerbar-bench-"));
   const remove = (): void => {
-    rmSync(path, { recursive: true, force: true });
+    // What just ended may still be writing its last.
+    rmSync(path, { recursive: true, force: true, maxRetries: 5 });
     process.off("exit", remove);
   };
   process.once("exit", remove);

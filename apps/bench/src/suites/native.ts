@@ -1,6 +1,6 @@
 import { close, ioctl, O_RDWR, open, platformProblem, type Request } from "@peerbar/linux";
 import type { BenchCase, GrowthSeries } from "../case.js";
-import { labCase } from "../lab.js";
+import { labCase, labSeries } from "../lab.js";
 import { cYardstick } from "../yardstick.js";
 
 /** TCGETS, which /dev/null refuses: the way into the kernel and back, and no more. */
@@ -79,6 +79,11 @@ const argument: GrowthSeries = {
   },
 };
 
-export const nativeGrowth: readonly GrowthSeries[] = [argument];
+/** Ranges end where the exporter's BAR does, a page each; mappings where the emulator takes its time. */
+export const nativeGrowth: readonly GrowthSeries[] = [
+  argument,
+  labSeries("native/lab-export-ranges", "ranges", [1, 4, 16, 64, 256]),
+  labSeries("native/lab-live-mappings", "live mappings", [10, 100, 1_000, 3_000]),
+];
 
 export const native: readonly BenchCase[] = [taken, refused, mapAndUnmap, exportAndClose];
