@@ -58,7 +58,7 @@ test("an importer that says it wrote and did not is told, not timed", async () =
   expect(code).toBe(1);
   expect(out).toMatch(/idle +iommu-mock +FAILED/);
   expect(out).not.toMatch(/\d us/);
-  expect(err).toContain("is not there");
+  expect(err).toContain("is not in the buffer");
   expect(read(json).rows).toEqual([]);
   expect(read(json).skipped).toHaveLength(4);
 });

@@ -122,6 +122,6 @@ async function expectHeld(
   if (Buffer.compare(bytes, found) === 0) return;
   const wrong = bytes.findIndex((byte, i) => byte !== found[i]);
   throw new Error(
-    `a write is said to have arrived, but byte ${String(wrong)} of ${String(bytes.length)} is not there`,
+    `a write is said to have arrived, but byte ${String(wrong)} of ${String(bytes.length)} is not in the buffer`,
   );
 }

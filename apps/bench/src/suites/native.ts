@@ -61,7 +61,7 @@ const exportAndClose = labCase("native/lab-export-close");
 const argument: GrowthSeries = {
   id: "native/ioctl",
   unit: "bytes of its argument",
-  sizes: [64, 4_096, 262_144, 16_777_216],
+  sizes: [64, 65_536, 16_777_216],
   setup(size) {
     const problem = platformProblem();
     if (problem !== undefined) return { skipped: problem.reason };
