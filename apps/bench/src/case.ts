@@ -78,7 +78,7 @@ export interface MemoryTaken {
 }
 
 /** What grows: nanoseconds for one operation, or bytes that are kept. */
-export type Cost = "ns" | "bytes";
+type Cost = "ns" | "bytes";
 
 /** One operation at several sizes: how its cost grows. Its target in targets.json is an exponent. */
 export interface GrowthSeries {
@@ -142,7 +142,7 @@ export interface GrowthRow {
 }
 
 /** The cost at one size: the median, and each round, which a baseline is compared by. */
-export interface GrowthPoint {
+interface GrowthPoint {
   readonly size: number;
   readonly value: number;
   readonly rounds: readonly number[];
