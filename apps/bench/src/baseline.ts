@@ -35,7 +35,7 @@ const SIGNIFICANT = 0.01;
 /** How far two numbers are apart, and from where on that counts. */
 interface Measure {
   readonly apart: (before: number, now: number) => number;
-  /** With a test behind it: what two runs of one build differ by is less. */
+  /** With a test behind it. It sees the rounds of one process: what the next process makes otherwise, by a fifth at times, is no change. */
   readonly noticeable: number;
   /** Without one: noise of a single round does not reach it. */
   readonly far: number;
@@ -45,7 +45,7 @@ interface Measure {
 const times = (before: number, now: number): number => Math.abs(Math.log(now / before));
 
 const measures: Readonly<Record<What, Measure>> = {
-  ratio: { apart: times, noticeable: Math.log(1.1), far: Math.log(1.5) },
+  ratio: { apart: times, noticeable: Math.log(1.25), far: Math.log(1.5) },
   exponent: {
     apart: (before, now) => Math.abs(now - before),
     noticeable: 0.15,
