@@ -386,10 +386,11 @@ const attachMoves: BackendCase = {
     const device = new BackendProbe(fixture, A);
     const [first, second] = [fixture.iommu.allocAddressSpace(), fixture.iommu.allocAddressSpace()];
     const [here, there] = [fixture.memory(SIZE), fixture.memory(SIZE)];
+    // Attached first: a space without devices does not know yet which addresses they can have.
+    first.attach(device.device);
     const at = somewhere(first);
     mapRanges(first, [here], { iova: at });
     mapRanges(second, [there], { iova: at });
-    first.attach(device.device);
     device.expectReaches(at, here, "attached first");
     second.attach(device.device);
     device.expectReaches(at, there, "attached to another space");
