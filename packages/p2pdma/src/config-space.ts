@@ -1,4 +1,10 @@
-import { findExtended, walkCapabilities } from "./config-capabilities.js";
+import {
+  type CapabilityPlace,
+  type ConfigReader,
+  findCapability,
+  findExtendedCapability,
+} from "./find-capability.js";
+import * as reg from "./pci-regs.js";
 import type { SriovRecord } from "./record.js";
 import {
   type AcsInfo,
@@ -42,7 +48,7 @@ export interface DecodedConfig {
 }
 
 /** Little-endian reads that say undefined past the bytes that the input shows. */
-export class ConfigBytes {
+class ConfigBytes implements ConfigReader {
   readonly length: number;
   readonly #bytes: Uint8Array;
 
@@ -63,6 +69,10 @@ export class ConfigBytes {
   u32(offset: number): number | undefined {
     const high = this.u16(offset + 2);
     return high === undefined ? undefined : (this.u16(offset) ?? 0) + high * 0x1_0000;
+  }
+
+  read(offset: number, size: 1 | 2 | 4): number | undefined {
+    return size === 1 ? this.u8(offset) : size === 2 ? this.u16(offset) : this.u32(offset);
   }
 }
 
@@ -85,42 +95,44 @@ export function decodeConfigSpace(
   options: DecodeOptions = {},
 ): DecodedConfig | undefined {
   const config = new ConfigBytes(bytes);
-  const vendorId = config.u16(0);
-  const deviceId = config.u16(2);
+  const vendorId = config.u16(reg.PCI_VENDOR_ID);
+  const deviceId = config.u16(reg.PCI_DEVICE_ID);
   if (vendorId === undefined || deviceId === undefined) return undefined;
   if (bytes.subarray(0, 16).every((byte) => byte === 0xff)) return undefined;
-  const headerByte = config.u8(0x0e);
+  const headerByte = config.u8(reg.PCI_HEADER_TYPE);
   const headerType = headerTypeOf(headerByte);
-  const command = config.u16(4);
-  const classAndRevision = config.u32(8);
-  const express = walkCapabilities(config, headerType);
+  const command = config.u16(reg.PCI_COMMAND);
+  const classAndRevision = config.u32(reg.PCI_CLASS_REVISION);
+  const express = findCapability(config, reg.PCI_CAP_ID_EXP);
+  const expressAt = typeof express === "number" ? express : undefined;
   const isBridge = headerType === 1 || headerType === 2;
   return {
     vendorId: vendorId === 0xffff ? undefined : vendorId,
     deviceId: vendorId === 0xffff ? undefined : deviceId,
     classCode: classAndRevision === undefined ? undefined : classAndRevision >>> 8,
     headerType,
-    multiFunction: headerByte === undefined ? undefined : (headerByte & 0x80) !== 0,
-    memoryEnabled: command === undefined ? undefined : (command & 2) !== 0,
+    multiFunction:
+      headerByte === undefined ? undefined : (headerByte & reg.PCI_HEADER_TYPE_MFD) !== 0,
+    memoryEnabled: command === undefined ? undefined : (command & reg.PCI_COMMAND_MEMORY) !== 0,
     busNumbers: isBridge ? busNumbersOf(config) : undefined,
     windows: headerType === 1 ? windowsOf(config) : [],
     bars: barsOf(config, headerType === 0 ? 6 : headerType === 1 ? 2 : 0),
-    portType: express.offset === undefined ? express.none : portTypeOf(config, express.offset),
+    portType: expressAt === undefined ? noPortType(express) : portTypeOf(config, expressAt),
     acs: acsOf(config, express, options.only256 === true),
-    link: express.offset === undefined ? undefined : linkOf(config, express.offset),
-    sriov: sriovOf(config, express.offset),
+    link: expressAt === undefined ? undefined : linkOf(config, expressAt),
+    sriov: expressAt === undefined ? undefined : sriovOf(config),
   };
 }
 
 function headerTypeOf(value: number | undefined): PciFunctionInfo["headerType"] {
-  const type = value === undefined ? undefined : value & 0x7f;
+  const type = value === undefined ? undefined : value & reg.PCI_HEADER_TYPE_MASK;
   return type === 0 || type === 1 || type === 2 ? type : undefined;
 }
 
 function busNumbersOf(config: ConfigBytes): BridgeBuses | undefined {
-  const primary = config.u8(0x18);
-  const secondary = config.u8(0x19);
-  const subordinate = config.u8(0x1a);
+  const primary = config.u8(reg.PCI_PRIMARY_BUS);
+  const secondary = config.u8(reg.PCI_SECONDARY_BUS);
+  const subordinate = config.u8(reg.PCI_SUBORDINATE_BUS);
   if (primary === undefined || secondary === undefined || subordinate === undefined) {
     return undefined;
   }
@@ -132,15 +144,15 @@ function windowsOf(config: ConfigBytes): BridgeWindow[] {
   const add = (kind: BridgeWindow["kind"], first: bigint, last: bigint): void => {
     if (first < last) windows.push({ kind, first, last });
   };
-  const ioBase = config.u8(0x1c);
-  const ioLimit = config.u8(0x1d);
+  const ioBase = config.u8(reg.PCI_IO_BASE);
+  const ioLimit = config.u8(reg.PCI_IO_LIMIT);
   if (ioBase !== undefined && ioLimit !== undefined && (ioBase !== 0 || ioLimit !== 0)) {
     const upper = (ioBase & 0x0f) === 1;
     const high = (offset: number): bigint => (upper ? BigInt(config.u16(offset) ?? 0) << 16n : 0n);
     add(
       "io",
-      high(0x30) | (BigInt(ioBase & 0xf0) << 8n),
-      high(0x32) | (BigInt(ioLimit & 0xf0) << 8n) | 0xfffn,
+      high(reg.PCI_IO_BASE_UPPER16) | (BigInt(ioBase & 0xf0) << 8n),
+      high(reg.PCI_IO_LIMIT_UPPER16) | (BigInt(ioLimit & 0xf0) << 8n) | 0xfffn,
     );
   }
   const range = (kind: "memory" | "prefetchable", at: number): void => {
@@ -151,22 +163,23 @@ function windowsOf(config: ConfigBytes): BridgeWindow[] {
     const high = (offset: number): bigint => (upper ? BigInt(config.u32(offset) ?? 0) << 32n : 0n);
     add(
       kind,
-      high(0x28) | (BigInt(base & 0xfff0) << 16n),
-      high(0x2c) | (BigInt(limit & 0xfff0) << 16n) | 0xf_ffffn,
+      high(reg.PCI_PREF_BASE_UPPER32) | (BigInt(base & 0xfff0) << 16n),
+      high(reg.PCI_PREF_LIMIT_UPPER32) | (BigInt(limit & 0xfff0) << 16n) | 0xf_ffffn,
     );
   };
-  range("memory", 0x20);
-  range("prefetchable", 0x24);
+  range("memory", reg.PCI_MEMORY_BASE);
+  range("prefetchable", reg.PCI_PREF_MEMORY_BASE);
   return windows;
 }
 
 function barsOf(config: ConfigBytes, count: number): (ConfigBar | undefined)[] {
   const bars: (ConfigBar | undefined)[] = [];
   for (let index = 0; index < count; index += 1) {
-    const raw = config.u32(0x10 + index * 4);
+    const at = reg.PCI_BASE_ADDRESS_0 + index * 4;
+    const raw = config.u32(at);
     if (raw === undefined) break;
     const is64Bit = (raw & 1) === 0 && ((raw >>> 1) & 3) === 2 && index + 1 < count;
-    const upper = is64Bit ? (config.u32(0x14 + index * 4) ?? 0) : 0;
+    const upper = is64Bit ? (config.u32(at + 4) ?? 0) : 0;
     bars.push(raw === 0 || raw === 0xffff_ffff ? undefined : barOf(index, raw, upper, is64Bit));
     if (is64Bit) {
       bars.push(undefined);
@@ -190,8 +203,13 @@ const portTypeNames = new Map<number, PortType>(
   Object.entries(portTypes).map(([name, value]) => [value, name as PortType]),
 );
 
+/** A function that is not PCI Express has no port type; one whose capabilities are not shown has one that nobody knows. */
+function noPortType(express: CapabilityPlace): "none" | undefined {
+  return express === "none" ? "none" : undefined;
+}
+
 function portTypeOf(config: ConfigBytes, offset: number): PortType | undefined {
-  const flags = config.u16(offset + 2);
+  const flags = config.u16(offset + reg.PCI_EXP_FLAGS);
   return flags === undefined ? undefined : portTypeNames.get((flags >>> 4) & 0xf);
 }
 
@@ -203,8 +221,8 @@ function linkOf(config: ConfigBytes, offset: number): LinkInfo | undefined {
   if (type === undefined || type === "rc-integrated-endpoint" || type === "rc-event-collector") {
     return undefined;
   }
-  const capability = config.u32(offset + 0x0c);
-  const status = config.u16(offset + 0x12);
+  const capability = config.u32(offset + reg.PCI_EXP_LNKCAP);
+  const status = config.u16(offset + reg.PCI_EXP_LNKSTA);
   if (capability === undefined || status === undefined) return undefined;
   const width = (status >>> 4) & 0x3f;
   const maxWidth = (capability >>> 4) & 0x3f;
@@ -216,26 +234,19 @@ function linkOf(config: ConfigBytes, offset: number): LinkInfo | undefined {
   };
 }
 
-const ACS_CAPABILITY = 0x0d;
-const SRIOV_CAPABILITY = 0x10;
-
-function acsOf(
-  config: ConfigBytes,
-  express: ReturnType<typeof walkCapabilities>,
-  only256: boolean,
-): AcsInfo {
-  if (express.offset === undefined) {
-    if (express.none === "none") return { state: "none" };
+function acsOf(config: ConfigBytes, express: CapabilityPlace, only256: boolean): AcsInfo {
+  if (express === "none") return { state: "none" };
+  if (express === "unseen") {
     return {
       state: "unknown",
       why: `only ${config.length.toString()} bytes of config space are shown: the capabilities need CAP_SYS_ADMIN`,
     };
   }
   if (only256 && config.length <= 256) return { state: "none" };
-  const at = findExtended(config, ACS_CAPABILITY);
+  const at = findExtendedCapability(config, reg.PCI_EXT_CAP_ID_ACS);
   if (at === "none") return { state: "none" };
-  const capability = at === "unseen" ? undefined : config.u16(at + 4);
-  const control = at === "unseen" ? undefined : config.u16(at + 6);
+  const capability = at === "unseen" ? undefined : config.u16(at + reg.PCI_ACS_CAP);
+  const control = at === "unseen" ? undefined : config.u16(at + reg.PCI_ACS_CTRL);
   if (control === undefined) {
     return {
       state: "unknown",
@@ -245,13 +256,14 @@ function acsOf(
   return { state: "present", control, capability };
 }
 
-function sriovOf(config: ConfigBytes, express: number | undefined): SriovRecord | undefined {
-  const at = express === undefined ? "none" : findExtended(config, SRIOV_CAPABILITY);
+function sriovOf(config: ConfigBytes): SriovRecord | undefined {
+  const at = findExtendedCapability(config, reg.PCI_EXT_CAP_ID_SRIOV);
   if (typeof at === "string") return undefined;
-  const enabled = ((config.u16(at + 8) ?? 0) & 1) === 1;
-  const count = config.u16(at + 0x10);
-  const offset = config.u16(at + 0x14);
-  const stride = config.u16(at + 0x16);
+  const control = config.u16(at + reg.PCI_SRIOV_CTRL) ?? 0;
+  const enabled = (control & reg.PCI_SRIOV_CTRL_VFE) !== 0;
+  const count = config.u16(at + reg.PCI_SRIOV_NUM_VF);
+  const offset = config.u16(at + reg.PCI_SRIOV_VF_OFFSET);
+  const stride = config.u16(at + reg.PCI_SRIOV_VF_STRIDE);
   if (count === undefined || offset === undefined || stride === undefined) return undefined;
   return { offset, stride, count: enabled ? count : 0 };
 }

@@ -31,6 +31,8 @@ export type { Drift } from "./drift/drift.js";
 export { driftedPairs, driftOf } from "./drift/drift.js";
 export type { Fact, FactName, FactOptions } from "./drift/facts.js";
 export { factsOf, kindOfMachine } from "./drift/facts.js";
+export type { CapabilityPlace, ConfigReader } from "./find-capability.js";
+export { findCapability, findExtendedCapability } from "./find-capability.js";
 export type { FleetOptions } from "./generate/fleet.js";
 export { ENDPOINTS_PER_ROOT, generateFleet } from "./generate/fleet.js";
 export type { ServerOptions } from "./generate/server.js";
@@ -48,6 +50,8 @@ export type { ParseOptions } from "./parse.js";
 export { parseTopology } from "./parse.js";
 export { ParseError } from "./parse-error.js";
 export { PCI_IDS_VERSION } from "./pci-names.js";
+/** Configuration registers, by their names in C. */
+export * as pciRegs from "./pci-regs.js";
 export type { FunctionRef, PciTopologyData } from "./pci-topology.js";
 export { PciTopology } from "./pci-topology.js";
 export { plainText } from "./plain-text.js";

@@ -8,12 +8,11 @@ import {
   type PciPowerState,
   type Scheduler,
 } from "@peerbar/core";
-import type { PciFunctionInfo } from "@peerbar/p2pdma";
+import { type PciFunctionInfo, pciRegs as reg } from "@peerbar/p2pdma";
 import type { SimBar } from "./bar.js";
 import { sriovOffset } from "./config/build-config.js";
 import type { ConfigAccess, ConfigSpace } from "./config/config-space.js";
 import { applyRegisters, holdsReset, powerBits, startsFlr, wake } from "./config/decode.js";
-import * as reg from "./config/registers.js";
 import type { SimDmaEngine } from "./dma-engine.js";
 import type { FabricNode } from "./fabric/node.js";
 
@@ -241,8 +240,9 @@ export class SimFunction implements PciFunction {
     const { config } = this.#parts;
     this.#present = true;
     this.wakeAndSave();
-    const off = ~(reg.COMMAND_MEMORY | reg.COMMAND_MASTER);
-    if (!this.#parts.node.isBridge) config.set(reg.COMMAND, 2, config.get(reg.COMMAND, 2) & off);
+    const off = ~(reg.PCI_COMMAND_MEMORY | reg.PCI_COMMAND_MASTER);
+    if (!this.#parts.node.isBridge)
+      config.set(reg.PCI_COMMAND, 2, config.get(reg.PCI_COMMAND, 2) & off);
     this.#refresh();
     this.#parts.events?.emit({ type: "plug", function: this.name });
   }
@@ -295,8 +295,8 @@ export class SimFunction implements PciFunction {
     const physical = this.#parts.physical();
     if (physical === undefined) return true;
     const at = sriovOffset(physical.info);
-    const control = physical.#parts.config.get(at + reg.SRIOV_CONTROL, 2);
-    const both = reg.SRIOV_ENABLE | reg.SRIOV_MEMORY;
+    const control = physical.#parts.config.get(at + reg.PCI_SRIOV_CTRL, 2);
+    const both = reg.PCI_SRIOV_CTRL_VFE | reg.PCI_SRIOV_CTRL_MSE;
     return physical.#present && physical.#saved === undefined && (control & both) === both;
   }
 }

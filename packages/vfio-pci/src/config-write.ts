@@ -1,6 +1,6 @@
 import type { PciFunction, PciPowerState } from "@peerbar/core";
+import { pciRegs as reg } from "@peerbar/p2pdma";
 import type { Capabilities } from "./capabilities.js";
-import { COMMAND, COMMAND_MEMORY } from "./memory-state.js";
 
 /** One aligned access, as vfio chops them: `bytes` at `offset`, little-endian in `value`. */
 export interface ConfigAccess {
@@ -15,15 +15,8 @@ export type ConfigTrigger =
   | { readonly kind: "power"; readonly state: PciPowerState }
   | { readonly kind: "flr"; readonly by: "express" | "af" };
 
-const PMCSR = 4;
-const DEVCAP = 4;
-const DEVCAP_FLR = 1 << 28;
-const DEVCTL = 8;
-const DEVCTL_FLR = 0x8000;
-const AF_CAP = 3;
-const AF_CAP_TP_FLR = 0x3;
-const AF_CTRL = 4;
-const AF_CTRL_FLR = 0x1;
+/** Function-level reset of Advanced Features needs both. */
+const AF_CAP_TP_FLR = reg.PCI_AF_CAP_TP | reg.PCI_AF_CAP_FLR;
 
 /** Cuts an access into aligned pieces of 4, 2 or 1 bytes, in rising order: only aligned ones reach the handlers. */
 export function chop(offset: number, size: 1 | 2 | 4, value: number): ConfigAccess[] {
@@ -46,18 +39,21 @@ export function triggerOf(
   access: ConfigAccess,
 ): ConfigTrigger | undefined {
   // Only an access that begins at 4 counts: a byte written at 5 does not (vfio-pci-dmabuf R23).
-  if (access.offset === COMMAND) {
-    return { kind: "command", memory: (access.value & COMMAND_MEMORY) !== 0 };
+  if (access.offset === reg.PCI_COMMAND) {
+    return { kind: "command", memory: (access.value & reg.PCI_COMMAND_MEMORY) !== 0 };
   }
-  if (pm !== undefined && access.offset === pm + PMCSR) {
-    return { kind: "power", state: (access.value & 0x3) as 0 | 1 | 2 | 3 };
+  if (pm !== undefined && access.offset === pm + reg.PCI_PM_CTRL) {
+    return { kind: "power", state: (access.value & reg.PCI_PM_CTRL_STATE_MASK) as 0 | 1 | 2 | 3 };
   }
-  if (express !== undefined && (bitsAt(access, express + DEVCTL, 2) & DEVCTL_FLR) !== 0) {
-    const able = (fn.readConfig(express + DEVCAP, 4) & DEVCAP_FLR) !== 0;
+  if (
+    express !== undefined &&
+    (bitsAt(access, express + reg.PCI_EXP_DEVCTL, 2) & reg.PCI_EXP_DEVCTL_BCR_FLR) !== 0
+  ) {
+    const able = (fn.readConfig(express + reg.PCI_EXP_DEVCAP, 4) & reg.PCI_EXP_DEVCAP_FLR) !== 0;
     return able ? { kind: "flr", by: "express" } : undefined;
   }
-  if (af !== undefined && (bitsAt(access, af + AF_CTRL, 1) & AF_CTRL_FLR) !== 0) {
-    const able = (fn.readConfig(af + AF_CAP, 1) & AF_CAP_TP_FLR) === AF_CAP_TP_FLR;
+  if (af !== undefined && (bitsAt(access, af + reg.PCI_AF_CTRL, 1) & reg.PCI_AF_CTRL_FLR) !== 0) {
+    const able = (fn.readConfig(af + reg.PCI_AF_CAP, 1) & AF_CAP_TP_FLR) === AF_CAP_TP_FLR;
     return able ? { kind: "flr", by: "af" } : undefined;
   }
   return undefined;
@@ -81,9 +77,18 @@ export function physicalValue(
   powerNow: number,
 ): number {
   let { value } = access;
-  if (express !== undefined) value = replace(access, value, express + DEVCTL + 1, 0x80, 0);
-  if (af !== undefined) value = replace(access, value, af + AF_CTRL, AF_CTRL_FLR, 0);
-  if (pm !== undefined) value = replace(access, value, pm + PMCSR, 0x3, powerNow);
+  if (express !== undefined)
+    value = replace(
+      access,
+      value,
+      express + reg.PCI_EXP_DEVCTL + 1,
+      reg.PCI_EXP_DEVCTL_BCR_FLR >> 8,
+      0,
+    );
+  if (af !== undefined)
+    value = replace(access, value, af + reg.PCI_AF_CTRL, reg.PCI_AF_CTRL_FLR, 0);
+  if (pm !== undefined)
+    value = replace(access, value, pm + reg.PCI_PM_CTRL, reg.PCI_PM_CTRL_STATE_MASK, powerNow);
   return value;
 }
 

@@ -1,13 +1,8 @@
 import { DmaBufError, type PciFunction, type PciPowerState } from "@peerbar/core";
+import { pciRegs as reg } from "@peerbar/p2pdma";
 import { activeVfs, type Capabilities } from "./capabilities.js";
 
-export const COMMAND = 0x04;
-const COMMAND_IO = 0x1;
-export const COMMAND_MEMORY = 0x2;
-const COMMAND_MASTER = 0x4;
 const D3HOT = 3;
-const PMCSR = 4;
-const PMCSR_STATE = 0x3;
 
 /** Whether the BARs of an open function may be touched, and what decides it (vfio-pci-dmabuf R22). */
 export class MemoryState {
@@ -24,7 +19,7 @@ export class MemoryState {
     this.#fn = fn;
     this.#lowPowerHole = lowPowerHole;
     this.#capabilities = capabilities;
-    this.#command = fn.readConfig(COMMAND, 2);
+    this.#command = fn.readConfig(reg.PCI_COMMAND, 2);
   }
 
   /** What opening does first: D0, and memory decode where there is memory (`pci_enable_device`). */
@@ -32,15 +27,19 @@ export class MemoryState {
     const fn = this.#fn;
     this.setPower(0);
     if (fn.bars.some((bar) => bar?.kind === "memory")) {
-      fn.writeConfig(COMMAND, 2, fn.readConfig(COMMAND, 2) | COMMAND_MEMORY);
+      fn.writeConfig(
+        reg.PCI_COMMAND,
+        2,
+        fn.readConfig(reg.PCI_COMMAND, 2) | reg.PCI_COMMAND_MEMORY,
+      );
     }
-    this.#command = fn.readConfig(COMMAND, 2);
+    this.#command = fn.readConfig(reg.PCI_COMMAND, 2);
   }
 
   /** What closing does last: no bus mastering any more (`vfio_pci_core_disable`, known-bugs B6). */
   disable(): void {
     const fn = this.#fn;
-    fn.writeConfig(COMMAND, 2, fn.readConfig(COMMAND, 2) & ~COMMAND_MASTER);
+    fn.writeConfig(reg.PCI_COMMAND, 2, fn.readConfig(reg.PCI_COMMAND, 2) & ~reg.PCI_COMMAND_MASTER);
   }
 
   /**
@@ -54,18 +53,18 @@ export class MemoryState {
   /** `__vfio_pci_memory_enabled`: power above D3hot, and the virtual memory bit; virtual functions have no such bit (R22). */
   get decodes(): boolean {
     if (this.#fn.powerState >= D3HOT) return false;
-    return this.#fn.isVirtual || (this.#command & COMMAND_MEMORY) !== 0;
+    return this.#fn.isVirtual || (this.#command & reg.PCI_COMMAND_MEMORY) !== 0;
   }
 
   /** The command register as the user sees it. */
   virtualCommand(physical: number): number {
-    const bits = COMMAND_IO | COMMAND_MEMORY;
+    const bits = reg.PCI_COMMAND_IO | reg.PCI_COMMAND_MEMORY;
     return (physical & ~bits) | (this.#command & bits);
   }
 
   /** Takes over the I/O and memory bits of a write at offset 4 (R23). */
   noteCommand(value: number): void {
-    this.#command = value & (COMMAND_IO | COMMAND_MEMORY);
+    this.#command = value & (reg.PCI_COMMAND_IO | reg.PCI_COMMAND_MEMORY);
   }
 
   /**
@@ -86,8 +85,8 @@ export class MemoryState {
         { hint: "disable the virtual functions first", rule: "vfio-pci-dmabuf R24" },
       );
     }
-    const control = fn.readConfig(pm + PMCSR, 2);
-    if ((control & PMCSR_STATE) === state) return;
-    fn.writeConfig(pm + PMCSR, 2, (control & ~PMCSR_STATE) | state);
+    const control = fn.readConfig(pm + reg.PCI_PM_CTRL, 2);
+    if ((control & reg.PCI_PM_CTRL_STATE_MASK) === state) return;
+    fn.writeConfig(pm + reg.PCI_PM_CTRL, 2, (control & ~reg.PCI_PM_CTRL_STATE_MASK) | state);
   }
 }

@@ -1,11 +1,11 @@
 import { DmaBufError, type PciFunction, type WaitOptions } from "@peerbar/core";
+import { pciRegs as reg } from "@peerbar/p2pdma";
 import type { Capabilities } from "./capabilities.js";
 import { type ConfigAccess, chop, physicalValue, triggerOf } from "./config-write.js";
 import { closedDevice, type MemoryGate } from "./memory-gate.js";
-import { COMMAND } from "./memory-state.js";
 
-const FIRST_BAR = 0x10;
-const ROM = 0x30;
+const FIRST_BAR = reg.PCI_BASE_ADDRESS_0;
+const ROM = reg.PCI_ROM_ADDRESS;
 const CONFIG_BYTES = 4096;
 
 /**
@@ -52,7 +52,7 @@ export class VirtualConfig {
   #read({ offset, size }: ConfigAccess): number {
     if (isBarRegister(offset)) return this.#bars.read(offset, size);
     const value = this.#fn.readConfig(offset, size);
-    return offset === COMMAND ? this.#gate.state.virtualCommand(value) : value;
+    return offset === reg.PCI_COMMAND ? this.#gate.state.virtualCommand(value) : value;
   }
 
   async #write(access: ConfigAccess, options: WaitOptions | undefined): Promise<void> {
@@ -100,7 +100,7 @@ export class VirtualConfig {
       this.#bars.write(access);
       return;
     }
-    const power = this.#fn.powerState & 0x3;
+    const power = this.#fn.powerState & reg.PCI_PM_CTRL_STATE_MASK;
     const value = physicalValue(this.#capabilities, access, power);
     this.#fn.writeConfig(access.offset, access.size, value);
   }
@@ -147,7 +147,7 @@ function registerOf(offset: number): number {
 }
 
 function isBarRegister(offset: number): boolean {
-  return (offset >= FIRST_BAR && offset < 0x28) || (offset >= ROM && offset < 0x34);
+  return (offset >= FIRST_BAR && offset < FIRST_BAR + 24) || (offset >= ROM && offset < ROM + 4);
 }
 
 function checkAccess(syscall: string, offset: number, size: number): void {

@@ -1,32 +1,30 @@
 import { DmaBufError, type PciPowerState } from "@peerbar/core";
 import { vfio } from "@peerbar/linux";
+import { type ConfigReader, findCapability, pciRegs as reg } from "@peerbar/p2pdma";
 import { readRegion, regionInfo, type VfioRegion, writeRegion } from "./regions.js";
 
-/** Configuration registers used here (PCI Local Bus and PCI Express specifications). */
-const PCI_COMMAND = 0x04;
-const COMMAND_MEMORY = 0x2;
-const COMMAND_MASTER = 0x4;
-const PCI_STATUS = 0x06;
-const STATUS_CAPABILITIES = 0x10;
-const PCI_CAPABILITIES = 0x34;
-const capabilityIds = { pm: 0x01, express: 0x10, advancedFeatures: 0x13 } as const;
 const D3HOT = 3;
 
 /** Widths of one access. */
 export type ConfigAccess = 1 | 2 | 4;
 
 /** Configuration space of an opened device, as vfio-pci virtualises it. */
-export class ConfigSpace {
+export class ConfigSpace implements ConfigReader {
   readonly #fd: number;
   readonly #region: VfioRegion;
   readonly #isVirtual: boolean;
-  readonly #capabilities: ReadonlyMap<number, number>;
+  /** Where the capabilities begin that power and reset are in. */
+  readonly #pm: number | undefined;
+  readonly #express: number | undefined;
+  readonly #advancedFeatures: number | undefined;
 
   constructor(fd: number, isVirtual: boolean) {
     this.#fd = fd;
     this.#region = regionInfo(fd, vfio.VFIO_PCI_CONFIG_REGION_INDEX);
     this.#isVirtual = isVirtual;
-    this.#capabilities = this.#walk();
+    this.#pm = this.#find(reg.PCI_CAP_ID_PM);
+    this.#express = this.#find(reg.PCI_CAP_ID_EXP);
+    this.#advancedFeatures = this.#find(reg.PCI_CAP_ID_AF);
   }
 
   /** @throws DmaBufError EINVAL for another width, or outside configuration space. */
@@ -47,25 +45,25 @@ export class ConfigSpace {
   /** Whether the BARs answer, as vfio-pci sees it (vfio-pci-dmabuf R22). */
   get memoryEnabled(): boolean {
     if (this.powerState >= D3HOT) return false;
-    return this.#isVirtual || (this.read(PCI_COMMAND, 2) & COMMAND_MEMORY) !== 0;
+    return this.#isVirtual || (this.read(reg.PCI_COMMAND, 2) & reg.PCI_COMMAND_MEMORY) !== 0;
   }
 
   get powerState(): PciPowerState {
-    const pm = this.#capabilities.get(capabilityIds.pm);
-    return pm === undefined ? 0 : ((this.read(pm + 4, 2) & 3) as PciPowerState);
+    if (this.#pm === undefined) return 0;
+    return (this.read(this.#pm + reg.PCI_PM_CTRL, 2) & reg.PCI_PM_CTRL_STATE_MASK) as PciPowerState;
   }
 
   /** Sets or clears bits of the command register. */
   setCommand(change: { readonly memory?: boolean; readonly master?: boolean }): void {
-    let command = this.read(PCI_COMMAND, 2);
+    let command = this.read(reg.PCI_COMMAND, 2);
     const bits = [
-      [COMMAND_MEMORY, change.memory],
-      [COMMAND_MASTER, change.master],
+      [reg.PCI_COMMAND_MEMORY, change.memory],
+      [reg.PCI_COMMAND_MASTER, change.master],
     ] as const;
     for (const [bit, on] of bits) {
       if (on !== undefined) command = on ? command | bit : command & ~bit;
     }
-    this.write(PCI_COMMAND, 2, command);
+    this.write(reg.PCI_COMMAND, 2, command);
   }
 
   /**
@@ -73,35 +71,25 @@ export class ConfigSpace {
    * (vfio-pci-dmabuf, triggers, R23).
    */
   revokes(offset: number, size: ConfigAccess, value: number): boolean {
-    if (offset === PCI_COMMAND) return (value & COMMAND_MEMORY) === 0;
-    const { pm, express, advancedFeatures } = capabilityIds;
-    const written = (capability: number, register: number): number | undefined => {
-      const start = this.#capabilities.get(capability);
-      if (start === undefined) return undefined;
-      const at = start + register - offset;
+    if (offset === reg.PCI_COMMAND) return (value & reg.PCI_COMMAND_MEMORY) === 0;
+    const written = (capability: number | undefined, register: number): number | undefined => {
+      if (capability === undefined) return undefined;
+      const at = capability + register - offset;
       return at >= 0 && at < size ? Math.floor(value / 256 ** at) : undefined;
     };
-    const power = written(pm, 4);
-    const deviceControl = written(express, 9);
-    const control = written(advancedFeatures, 4);
+    const power = written(this.#pm, reg.PCI_PM_CTRL);
+    const deviceControl = written(this.#express, reg.PCI_EXP_DEVCTL + 1);
+    const control = written(this.#advancedFeatures, reg.PCI_AF_CTRL);
     return (
-      (power !== undefined && (power & 3) === D3HOT) ||
-      (deviceControl !== undefined && (deviceControl & 0x80) !== 0) ||
-      (control !== undefined && (control & 1) !== 0)
+      (power !== undefined && (power & reg.PCI_PM_CTRL_STATE_MASK) === D3HOT) ||
+      (deviceControl !== undefined && (deviceControl & (reg.PCI_EXP_DEVCTL_BCR_FLR >> 8)) !== 0) ||
+      (control !== undefined && (control & reg.PCI_AF_CTRL_FLR) !== 0)
     );
   }
 
-  /** Capability numbers to offsets. The list is at most 48 entries of 4 bytes, so a cycle ends. */
-  #walk(): ReadonlyMap<number, number> {
-    const found = new Map<number, number>();
-    if ((this.read(PCI_STATUS, 2) & STATUS_CAPABILITIES) === 0) return found;
-    let at = this.read(PCI_CAPABILITIES, 1) & 0xfc;
-    for (let i = 0; i < 48 && at >= 0x40; i++) {
-      const id = this.read(at, 1);
-      if (!found.has(id)) found.set(id, at);
-      at = this.read(at + 1, 1) & 0xfc;
-    }
-    return found;
+  #find(id: number): number | undefined {
+    const place = findCapability(this, id);
+    return typeof place === "number" ? place : undefined;
   }
 }
 

@@ -1,3 +1,4 @@
+import { pciRegs } from "@peerbar/p2pdma";
 import type { Request, Struct } from "../../src/index.js";
 import {
   dmaBuf,
@@ -25,6 +26,7 @@ const tables: readonly Table[] = [
   { header: "linux/udmabuf.h", entries: udmabuf },
   { header: "linux/dma-heap.h", entries: dmaHeap },
   { header: "linux/sync_file.h", entries: syncFile },
+  { header: "linux/pci_regs.h", entries: pciRegs },
   { header: "iommufd_test.h", entries: iommufdTest },
 ];
 

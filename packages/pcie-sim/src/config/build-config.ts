@@ -1,7 +1,14 @@
-import { type LinkInfo, type PciFunctionInfo, type PortType, portTypes } from "@peerbar/p2pdma";
+import {
+  acsBits,
+  type LinkInfo,
+  type PciFunctionInfo,
+  type PortType,
+  portTypes,
+  pciRegs as reg,
+} from "@peerbar/p2pdma";
 import { FOUR_GIB, type PlacedBar, powerOfTwo, type Window } from "../layout/layout.js";
 import { CONVENTIONAL_BYTES, ConfigSpace, EXPRESS_BYTES } from "./config-space.js";
-import * as reg from "./registers.js";
+import * as place from "./places.js";
 
 /** What a function's configuration space is made from. */
 export interface ConfigParts {
@@ -14,9 +21,8 @@ export interface ConfigParts {
   readonly virtual: readonly number[];
 }
 
-/** Bits of the ACS capability that a function is given where the topology shows only the control word: SV, TB, RR, CR, UF. */
-const ACS_USUAL = 0x1f;
-const ACS_EGRESS = 0x20;
+/** What a function is given where the topology shows only the control word. */
+const ACS_USUAL = acsBits.SV | acsBits.TB | acsBits.RR | acsBits.CR | acsBits.UF;
 
 /** Real bytes from what the topology shows; bits that no input shows are zero. */
 export function buildConfig(parts: ConfigParts): ConfigSpace {
@@ -38,21 +44,26 @@ export function buildConfig(parts: ConfigParts): ConfigSpace {
 function defineHeader(config: ConfigSpace, { info, portType, multiFunction }: ConfigParts): void {
   // A virtual function shows all ones here; software takes the IDs from its physical function.
   const virtual = info.physfn >= 0;
-  config.define(0x00, 2, virtual ? 0xffff : (info.vendorId ?? 0));
-  config.define(0x02, 2, virtual ? 0xffff : (info.deviceId ?? 0));
-  const memory = virtual ? 0 : reg.COMMAND_MEMORY;
-  const enabled = virtual || info.memoryEnabled === false ? 0 : reg.COMMAND_MEMORY;
-  config.define(reg.COMMAND, 2, enabled | reg.COMMAND_MASTER, 0x0541 | memory | reg.COMMAND_MASTER);
-  const express = portType !== "none" || info.acs.state === "present";
-  config.define(reg.STATUS, 2, express ? reg.STATUS_CAPABILITIES : 0);
-  config.define(reg.CLASS_REVISION, 4, ((info.classCode ?? 0) << 8) >>> 0);
+  config.define(reg.PCI_VENDOR_ID, 2, virtual ? 0xffff : (info.vendorId ?? 0));
+  config.define(reg.PCI_DEVICE_ID, 2, virtual ? 0xffff : (info.deviceId ?? 0));
+  const memory = virtual ? 0 : reg.PCI_COMMAND_MEMORY;
+  const enabled = virtual || info.memoryEnabled === false ? 0 : reg.PCI_COMMAND_MEMORY;
   config.define(
-    reg.HEADER_TYPE,
+    reg.PCI_COMMAND,
+    2,
+    enabled | reg.PCI_COMMAND_MASTER,
+    0x0541 | memory | reg.PCI_COMMAND_MASTER,
+  );
+  const express = portType !== "none" || info.acs.state === "present";
+  config.define(reg.PCI_STATUS, 2, express ? reg.PCI_STATUS_CAP_LIST : 0);
+  config.define(reg.PCI_CLASS_REVISION, 4, ((info.classCode ?? 0) << 8) >>> 0);
+  config.define(
+    reg.PCI_HEADER_TYPE,
     1,
-    (info.headerType ?? 0) | (multiFunction ? reg.MULTI_FUNCTION : 0),
+    (info.headerType ?? 0) | (multiFunction ? reg.PCI_HEADER_TYPE_MFD : 0),
   );
   config.define(0x3c, 1, 0, 0xff);
-  if (express) config.define(reg.CAPABILITY_POINTER, 1, reg.PM_CAPABILITY);
+  if (express) config.define(reg.PCI_CAPABILITY_LIST, 1, place.PM_CAPABILITY);
 }
 
 function defineBridge(config: ConfigSpace, { info, windows }: ConfigParts): void {
@@ -61,15 +72,15 @@ function defineBridge(config: ConfigSpace, { info, windows }: ConfigParts): void
     secondary: 0,
     subordinate: 0,
   };
-  config.define(reg.PRIMARY_BUS, 1, primary, 0xff);
-  config.define(reg.PRIMARY_BUS + 1, 1, secondary, 0xff);
-  config.define(reg.PRIMARY_BUS + 2, 1, subordinate, 0xff);
+  config.define(reg.PCI_PRIMARY_BUS, 1, primary, 0xff);
+  config.define(reg.PCI_SECONDARY_BUS, 1, secondary, 0xff);
+  config.define(reg.PCI_SUBORDINATE_BUS, 1, subordinate, 0xff);
   // An empty window has its base above its limit.
-  config.define(reg.MEMORY_WINDOW, 4, 0x0000_fff0, 0xfff0_fff0);
-  config.define(reg.PREFETCH_WINDOW, 4, 0x0001_fff1, 0xfff0_fff0);
-  config.define(reg.PREFETCH_BASE_HIGH, 4, 0, 0xffff_ffff);
-  config.define(reg.PREFETCH_LIMIT_HIGH, 4, 0, 0xffff_ffff);
-  config.define(reg.BRIDGE_CONTROL, 2, 0, 0x0fff);
+  config.define(reg.PCI_MEMORY_BASE, 4, 0x0000_fff0, 0xfff0_fff0);
+  config.define(reg.PCI_PREF_MEMORY_BASE, 4, 0x0001_fff1, 0xfff0_fff0);
+  config.define(reg.PCI_PREF_BASE_UPPER32, 4, 0, 0xffff_ffff);
+  config.define(reg.PCI_PREF_LIMIT_UPPER32, 4, 0, 0xffff_ffff);
+  config.define(reg.PCI_BRIDGE_CONTROL, 2, 0, 0x0fff);
   for (const window of windows) setWindow(config, window);
 }
 
@@ -77,11 +88,11 @@ function setWindow(config: ConfigSpace, { kind, first, last }: Window): void {
   const base = Number((first >> 16n) & 0xfff0n);
   const limit = Number((last >> 16n) & 0xfff0n);
   const value = ((limit << 16) | base) >>> 0;
-  if (kind === "memory") config.set(reg.MEMORY_WINDOW, 4, value);
+  if (kind === "memory") config.set(reg.PCI_MEMORY_BASE, 4, value);
   else {
-    config.set(reg.PREFETCH_WINDOW, 4, (value | 0x1_0001) >>> 0);
-    config.set(reg.PREFETCH_BASE_HIGH, 4, Number(first >> 32n));
-    config.set(reg.PREFETCH_LIMIT_HIGH, 4, Number(last >> 32n));
+    config.set(reg.PCI_PREF_MEMORY_BASE, 4, (value | 0x1_0001) >>> 0);
+    config.set(reg.PCI_PREF_BASE_UPPER32, 4, Number(first >> 32n));
+    config.set(reg.PCI_PREF_LIMIT_UPPER32, 4, Number(last >> 32n));
   }
 }
 
@@ -89,7 +100,7 @@ function defineBars(config: ConfigSpace, { info, bars }: ConfigParts): void {
   // The BARs of a virtual function are in its physical function's SR-IOV capability: its own registers read zero.
   if (info.physfn >= 0) return;
   for (const bar of bars) {
-    const offset = reg.BAR_0 + 4 * bar.index;
+    const offset = reg.PCI_BASE_ADDRESS_0 + 4 * bar.index;
     const flags = (bar.is64Bit ? 0x4 : 0) | (bar.prefetchable ? 0x8 : 0);
     const mask = ~(powerOfTwo(bar.length) - 1n);
     config.define(offset, 4, Number(bar.bus & 0xffff_fff0n) | flags, Number(mask & 0xffff_fff0n));
@@ -102,33 +113,33 @@ function defineBars(config: ConfigSpace, { info, bars }: ConfigParts): void {
     if (shown?.kind !== "io" || shown.length === undefined) continue;
     const mask = ~(powerOfTwo(shown.length) - 1n) & 0xffff_fffcn;
     const value = Number(shown.busStart & 0xffff_fffcn) | 1;
-    config.define(reg.BAR_0 + 4 * shown.index, 4, value >>> 0, Number(mask));
+    config.define(reg.PCI_BASE_ADDRESS_0 + 4 * shown.index, 4, value >>> 0, Number(mask));
   }
 }
 
 function definePowerManagement(config: ConfigSpace): void {
-  config.define(reg.PM_CAPABILITY, 2, (reg.PCIE_CAPABILITY << 8) | reg.PM_CAPABILITY_ID);
+  config.define(place.PM_CAPABILITY, 2, (place.PCIE_CAPABILITY << 8) | reg.PCI_CAP_ID_PM);
   // Version 3, no D1, D2 or PME.
-  config.define(reg.PM_CAPABILITY + 2, 2, 0x0003);
-  config.define(reg.PMCSR, 2, reg.PMCSR_NO_SOFT_RESET, reg.PMCSR_STATE);
+  config.define(place.PM_CAPABILITY + 2, 2, 0x0003);
+  config.define(place.PMCSR, 2, reg.PCI_PM_CTRL_NO_SOFT_RESET, reg.PCI_PM_CTRL_STATE_MASK);
 }
 
 function defineExpress(config: ConfigSpace, { info, portType }: ConfigParts): void {
   const type = portType === "none" ? 0 : portTypes[portType];
-  config.define(reg.PCIE_CAPABILITY, 2, reg.PCIE_CAPABILITY_ID);
-  config.define(reg.PCIE_CAPABILITY + 2, 2, (type << 4) | 2);
+  config.define(place.PCIE_CAPABILITY, 2, reg.PCI_CAP_ID_EXP);
+  config.define(place.PCIE_CAPABILITY + 2, 2, (type << 4) | 2);
   const endpoint = info.headerType !== 1;
-  config.define(reg.DEVICE_CAPABILITIES, 4, 0x8000 | (endpoint ? reg.DEVICE_CAPABILITIES_FLR : 0));
+  config.define(place.DEVICE_CAPABILITIES, 4, 0x8000 | (endpoint ? reg.PCI_EXP_DEVCAP_FLR : 0));
   // Bit 15 starts a function-level reset and always reads zero; the function acts on the written value.
-  config.define(reg.DEVICE_CONTROL, 2, 0x2810, 0x7fff);
+  config.define(place.DEVICE_CONTROL, 2, 0x2810, 0x7fff);
   const { link } = info;
   const port = (info.slot & 0xff) << 24;
   config.define(
-    reg.LINK_CAPABILITIES,
+    place.PCIE_CAPABILITY + reg.PCI_EXP_LNKCAP,
     4,
     (port | linkWord(link?.maxSpeed ?? link?.speed, link?.maxWidth ?? link?.width)) >>> 0,
   );
-  config.define(reg.LINK_STATUS, 2, linkWord(link?.speed, link?.width));
+  config.define(place.PCIE_CAPABILITY + reg.PCI_EXP_LNKSTA, 2, linkWord(link?.speed, link?.width));
 }
 
 const LINK_SPEEDS = [2.5, 5, 8, 16, 32, 64];
@@ -141,31 +152,31 @@ function linkWord(speed: LinkInfo["speed"], width: LinkInfo["width"]): number {
 function defineAcs(config: ConfigSpace, { info, virtual }: ConfigParts): void {
   const { acs } = info;
   if (acs.state !== "present") return;
-  const next = virtual.length > 0 ? reg.SRIOV_AFTER_ACS : 0;
+  const next = virtual.length > 0 ? place.SRIOV_AFTER_ACS : 0;
   const capability = acs.capability ?? acs.control | ACS_USUAL;
-  const egress = (capability & ACS_EGRESS) !== 0;
-  config.define(reg.ACS_CAPABILITY, 4, (next << 20) | 0x0001_0000 | reg.ACS_CAPABILITY_ID);
-  config.define(reg.ACS_CAPABILITY + 4, 2, (capability & 0xff) | (egress ? 32 << 8 : 0));
-  config.define(reg.ACS_CONTROL, 2, acs.control, capability & 0x7f);
+  const egress = (capability & acsBits.EC) !== 0;
+  config.define(place.ACS_CAPABILITY, 4, (next << 20) | 0x0001_0000 | reg.PCI_EXT_CAP_ID_ACS);
+  config.define(place.ACS_CAPABILITY + 4, 2, (capability & 0xff) | (egress ? 32 << 8 : 0));
+  config.define(place.ACS_CONTROL, 2, acs.control, capability & 0x7f);
   // No input shows the vector. All ones keeps what egress control is there for: no peer is reached directly.
-  if (egress) config.define(reg.ACS_EGRESS_VECTOR, 4, 0xffff_ffff, 0xffff_ffff);
+  if (egress) config.define(place.ACS_EGRESS_VECTOR, 4, 0xffff_ffff, 0xffff_ffff);
 }
 
 /** Where a function's SR-IOV capability is, if it has one. */
 export function sriovOffset(info: PciFunctionInfo): number {
-  return info.acs.state === "present" ? reg.SRIOV_AFTER_ACS : reg.ACS_CAPABILITY;
+  return info.acs.state === "present" ? place.SRIOV_AFTER_ACS : place.ACS_CAPABILITY;
 }
 
 function defineSriov(config: ConfigSpace, { info, virtual }: ConfigParts): void {
   const [first, second] = virtual;
   if (first === undefined) return;
   const at = sriovOffset(info);
-  const enabled = reg.SRIOV_ENABLE | reg.SRIOV_MEMORY;
-  config.define(at, 4, 0x0001_0000 | reg.SRIOV_CAPABILITY_ID);
-  config.define(at + reg.SRIOV_CONTROL, 2, enabled, 0x1f);
-  config.define(at + reg.SRIOV_INITIAL, 2, virtual.length);
-  config.define(at + reg.SRIOV_TOTAL, 2, virtual.length);
-  config.define(at + reg.SRIOV_COUNT, 2, virtual.length, 0xffff);
-  config.define(at + reg.SRIOV_OFFSET, 2, first);
-  config.define(at + reg.SRIOV_STRIDE, 2, second === undefined ? 1 : second - first);
+  const enabled = reg.PCI_SRIOV_CTRL_VFE | reg.PCI_SRIOV_CTRL_MSE;
+  config.define(at, 4, 0x0001_0000 | reg.PCI_EXT_CAP_ID_SRIOV);
+  config.define(at + reg.PCI_SRIOV_CTRL, 2, enabled, 0x1f);
+  config.define(at + reg.PCI_SRIOV_INITIAL_VF, 2, virtual.length);
+  config.define(at + reg.PCI_SRIOV_TOTAL_VF, 2, virtual.length);
+  config.define(at + reg.PCI_SRIOV_NUM_VF, 2, virtual.length, 0xffff);
+  config.define(at + reg.PCI_SRIOV_VF_OFFSET, 2, first);
+  config.define(at + reg.PCI_SRIOV_VF_STRIDE, 2, second === undefined ? 1 : second - first);
 }

@@ -1,11 +1,6 @@
+import { pciRegs as reg } from "@peerbar/p2pdma";
 import type { Span } from "../fabric/range-table.js";
 import type { ConfigSpace } from "./config-space.js";
-import {
-  MEMORY_WINDOW,
-  PREFETCH_BASE_HIGH,
-  PREFETCH_LIMIT_HIGH,
-  PREFETCH_WINDOW,
-} from "./registers.js";
 
 /** Pages in the megabyte that windows are made of. */
 const PAGES_PER_MIB = 256;
@@ -14,13 +9,13 @@ const MIB_PER_4GIB = 4096;
 /** The memory windows that a bridge's registers select; a window whose base is above its limit is closed. */
 export function readMemoryWindows(config: ConfigSpace): Span[] {
   const spans: Span[] = [];
-  const memory = config.get(MEMORY_WINDOW, 4);
+  const memory = config.get(reg.PCI_MEMORY_BASE, 4);
   push(spans, base(memory), limit(memory));
-  const prefetch = config.get(PREFETCH_WINDOW, 4);
+  const prefetch = config.get(reg.PCI_PREF_MEMORY_BASE, 4);
   push(
     spans,
-    base(prefetch) + config.get(PREFETCH_BASE_HIGH, 4) * MIB_PER_4GIB,
-    limit(prefetch) + config.get(PREFETCH_LIMIT_HIGH, 4) * MIB_PER_4GIB,
+    base(prefetch) + config.get(reg.PCI_PREF_BASE_UPPER32, 4) * MIB_PER_4GIB,
+    limit(prefetch) + config.get(reg.PCI_PREF_LIMIT_UPPER32, 4) * MIB_PER_4GIB,
   );
   return spans;
 }
