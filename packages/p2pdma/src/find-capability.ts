@@ -30,7 +30,7 @@ export interface ConfigReader {
  */
 export type CapabilityPlace = number | "none" | "unseen";
 
-/** Looks for a capability by its identity, such as {@link PCI_CAP_ID_EXP} (`pci_find_capability`). */
+/** Looks for a capability by its identity, such as `pciRegs.PCI_CAP_ID_EXP` (`pci_find_capability`). */
 export function findCapability(config: ConfigReader, id: number): CapabilityPlace {
   const status = config.read(PCI_STATUS, 2);
   const header = config.read(PCI_HEADER_TYPE, 1);
@@ -52,7 +52,7 @@ export function findCapability(config: ConfigReader, id: number): CapabilityPlac
   return "none";
 }
 
-/** Looks for an extended capability by its identity, such as {@link PCI_EXT_CAP_ID_ACS} (`pci_find_ext_capability`). */
+/** Looks for an extended capability by its identity, such as `pciRegs.PCI_EXT_CAP_ID_ACS` (`pci_find_ext_capability`). */
 export function findExtendedCapability(config: ConfigReader, id: number): CapabilityPlace {
   let at = CONVENTIONAL_BYTES;
   for (let ttl = EXTENDED_TTL; ttl > 0; ttl -= 1) {
