@@ -4,7 +4,7 @@ import {
   findCapability,
   findExtendedCapability,
 } from "./find-capability.js";
-import * as reg from "./pci-regs.js";
+import { pciRegs as reg } from "./pci-regs.js";
 import type { SriovRecord } from "./record.js";
 import {
   type AcsInfo,

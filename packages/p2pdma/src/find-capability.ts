@@ -1,11 +1,4 @@
-import {
-  PCI_CAPABILITY_LIST,
-  PCI_CB_CAPABILITY_LIST,
-  PCI_HEADER_TYPE,
-  PCI_HEADER_TYPE_MASK,
-  PCI_STATUS,
-  PCI_STATUS_CAP_LIST,
-} from "./pci-regs.js";
+import { pciRegs as reg } from "./pci-regs.js";
 
 /** Capabilities that a walk looks at before it gives up on a loop (p2pdma R31; drivers/pci/pci.h PCI_FIND_CAP_TTL). */
 const STANDARD_TTL = 48;
@@ -32,13 +25,16 @@ export type CapabilityPlace = number | "none" | "unseen";
 
 /** Looks for a capability by its identity, such as `pciRegs.PCI_CAP_ID_EXP` (`pci_find_capability`). */
 export function findCapability(config: ConfigReader, id: number): CapabilityPlace {
-  const status = config.read(PCI_STATUS, 2);
-  const header = config.read(PCI_HEADER_TYPE, 1);
+  const status = config.read(reg.PCI_STATUS, 2);
+  const header = config.read(reg.PCI_HEADER_TYPE, 1);
   if (status === undefined || header === undefined) return "unseen";
-  if ((status & PCI_STATUS_CAP_LIST) === 0) return "none";
-  const layout = header & PCI_HEADER_TYPE_MASK;
+  if ((status & reg.PCI_STATUS_CAP_LIST) === 0) return "none";
+  const layout = header & reg.PCI_HEADER_TYPE_MASK;
   if (layout > CARDBUS_HEADER) return "unseen";
-  let at = config.read(layout === CARDBUS_HEADER ? PCI_CB_CAPABILITY_LIST : PCI_CAPABILITY_LIST, 1);
+  let at = config.read(
+    layout === CARDBUS_HEADER ? reg.PCI_CB_CAPABILITY_LIST : reg.PCI_CAPABILITY_LIST,
+    1,
+  );
   for (let ttl = STANDARD_TTL; ttl > 0; ttl -= 1) {
     if (at === undefined) return "unseen";
     at &= ~3;

@@ -50,8 +50,7 @@ export type { ParseOptions } from "./parse.js";
 export { parseTopology } from "./parse.js";
 export { ParseError } from "./parse-error.js";
 export { PCI_IDS_VERSION } from "./pci-names.js";
-/** Configuration registers, by their names in C. */
-export * as pciRegs from "./pci-regs.js";
+export { pciRegs } from "./pci-regs.js";
 export type { FunctionRef, PciTopologyData } from "./pci-topology.js";
 export { PciTopology } from "./pci-topology.js";
 export { plainText } from "./plain-text.js";
