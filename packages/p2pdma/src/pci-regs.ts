@@ -1,5 +1,5 @@
 /**
- * Configuration registers: offsets in bytes, and their bits. Names as in C (include/uapi/linux/pci_regs.h); a test of the linux room
+ * Configuration registers: offsets in bytes, and their bits. Names as in C (include/uapi/linux/pci_regs.h); a test of `@peerbar/linux`
  * compares them with the header. A register of a capability counts from where the capability begins.
  */
 export const pciRegs = {
