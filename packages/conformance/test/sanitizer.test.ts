@@ -115,7 +115,7 @@ describe("defects are reported by name", () => {
     ]);
   });
 
-  it("dma-buf R17: a callback after detach", () => {
+  it("dma-buf R14: a callback after detach", () => {
     const { attach, buffer, defects } = setUp();
     const attachment = attach();
     attachment.detach();

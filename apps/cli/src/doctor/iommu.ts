@@ -43,7 +43,7 @@ function modes(types: ReadonlyMap<string, number>): Finding[] {
     findings.push({
       id: "iommu.mode",
       status: "note",
-      what: `${plural(identity, "group")} in passthrough: RDMA importers there get CPU physical addresses of the BAR, not IOVAs (dma-iova R1)`,
+      what: `${plural(identity, "group")} in passthrough: RDMA importers there get CPU physical addresses of the BAR, not IOVAs (dma-iova R2)`,
       fix: "iommu.passthrough=0 (or iommu=nopt) on the kernel command line, where translation is wanted",
     });
   }

@@ -159,7 +159,7 @@ export class MemoryBuffer implements ExporterOps {
     }
   }
 
-  /** DMA addresses of the buffer for the importing device. @throws DmaBufError ENODEV while revoked (dma-buf R30). */
+  /** DMA addresses of the buffer for the importing device. @throws DmaBufError ENODEV while revoked (dma-buf R31). */
   map(attachment: Attachment, direction: DmaDirection, _held: Held): ScatterTable {
     if (this.revoked) throw revokedError("dmabuf.map");
     const { device } = attachment;

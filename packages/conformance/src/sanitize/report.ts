@@ -32,7 +32,7 @@ export const defectRules: Readonly<Record<Defect, string>> = {
   "invalidate-without-lock": "dma-buf R27",
   "mapping-leaked": "dma-buf R14",
   "pin-imbalance": "dma-buf R20",
-  "callback-after-detach": "dma-buf R17",
+  "callback-after-detach": "dma-buf R14",
   "dma-after-unmap": "dma-buf R25",
   "dma-after-revoke": "dma-buf R30",
   "iova-freed-twice": "dma-iova R7",
