@@ -163,7 +163,7 @@ export class Reservation extends Lock<Held> {
    * Adds a fence. An entry of the same context with the same or a wider usage and an earlier (or the same) fence, or any signalled
    * entry, is replaced in place and costs no slot (dma-buf R37).
    *
-   * @throws ProtocolViolation without a reserved slot, or for a container fence (dma-buf R36).
+   * @throws ProtocolViolation without a reserved slot, or for a container fence (dma-buf R36); DmaBufError EINVAL for a usage that is none.
    */
   addFence(held: Held, fence: Fence, usage: FenceUsage): void {
     this.assertHeld(held, "reservation.addFence");
@@ -253,7 +253,7 @@ export class Reservation extends Lock<Held> {
    *
    * @param timeoutUs - Virtual microseconds; 0 polls.
    * @returns What is left of the timeout, at least 1; 0 when it ran out.
-   * @throws DmaBufError EINTR where `signal` aborts.
+   * @throws DmaBufError EINTR where `signal` aborts; EINVAL for a timeout below 0.
    */
   async waitTimeout(
     usage: FenceUsage,
