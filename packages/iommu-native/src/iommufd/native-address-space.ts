@@ -154,7 +154,7 @@ export class NativeAddressSpace implements AddressSpace {
       live = this.#file.unmap(this.id, iova, length);
     } catch (error) {
       const isHole = isDmaBufError(error) && error.code === "ENOENT";
-      if (dead === 0n || !isHole || this.#hasLive(iova, length)) throw error;
+      if (dead === 0n || !isHole || this.#meeting(iova, length).length > 0) throw error;
     } finally {
       this.#forget(iova, length);
     }
@@ -232,18 +232,14 @@ export class NativeAddressSpace implements AddressSpace {
   }
 
   #isKernelRevoked(iova: Iova, length: bigint): boolean {
-    let all = true;
-    for (const [at, mapping] of this.#live) {
-      if (at < iova + length && iova < at + mapping.length) all &&= mapping.kernelRevoked;
-    }
-    return all;
+    return this.#meeting(iova, length).every(({ kernelRevoked }) => kernelRevoked);
   }
 
-  #hasLive(iova: bigint, length: bigint): boolean {
-    for (const [at, mapping] of this.#live) {
-      if (at < iova + length && iova < at + mapping.length) return true;
-    }
-    return false;
+  /** Live mappings with a byte of that range. */
+  #meeting(iova: bigint, length: bigint): NativeMapping[] {
+    return [...this.#live.values()].filter(
+      (mapping) => mapping.iova < iova + length && iova < mapping.iova + mapping.length,
+    );
   }
 
   /** What lies wholly inside is unmapped, also where the kernel stopped at a part (iommufd R23). */
@@ -252,15 +248,14 @@ export class NativeAddressSpace implements AddressSpace {
       this.#live.delete(iova);
       return;
     }
-    const partial = [...this.#live].find(
-      ([at, mapping]) =>
-        at < iova + length &&
-        iova < at + mapping.length &&
-        (at < iova || at + mapping.length > iova + length),
-    );
-    for (const [at, mapping] of [...this.#live]) {
-      const inside = at >= iova && at + mapping.length <= iova + length;
-      if (inside && (partial === undefined || at < partial[0])) this.#live.delete(at);
+    const isInside = (mapping: NativeMapping): boolean =>
+      mapping.iova >= iova && mapping.iova + mapping.length <= iova + length;
+    const meeting = this.#meeting(iova, length);
+    const partial = meeting.find((mapping) => !isInside(mapping));
+    for (const mapping of meeting) {
+      if (isInside(mapping) && (partial === undefined || mapping.iova < partial.iova)) {
+        this.#live.delete(mapping.iova);
+      }
     }
   }
 }
