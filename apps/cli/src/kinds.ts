@@ -1,15 +1,3 @@
-/** CPU kinds `--cpu` takes. Only amd-zen changes an answer; the others are told apart for the reader (p2pdma R17). */
-export const cpuKinds = [
-  "amd-zen",
-  "intel",
-  "amd-old",
-  "hygon",
-  "arm",
-  "power",
-  "other",
-  "unknown",
-] as const;
-
 /** Shells that completion is written for. */
 export const shells = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof shells)[number];

@@ -1,4 +1,4 @@
-import { cpuKinds } from "./kinds.js";
+import { cpuKinds } from "@peerbar/words";
 import type { OptionSpec } from "./verb.js";
 
 /** `-F`: the machine that a verb speaks of. */

@@ -1,8 +1,7 @@
 import { DmaBufError } from "@peerbar/core";
 import { type CpuKind, inferCpu, type PciTopology, parseTopology } from "@peerbar/p2pdma";
 import { liveTopology, readTopology } from "@peerbar/p2pdma/node";
-import type { Subject } from "@peerbar/words";
-import { cpuKinds } from "./kinds.js";
+import { cpuKinds, type Subject } from "@peerbar/words";
 
 /**
  * The machine of `-F FILE`, or the one this runs on.

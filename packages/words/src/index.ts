@@ -8,7 +8,7 @@ export { describeFunction, kindOf, nameOf, pathText, roleOf } from "./describe.j
 export type { Fact } from "./facts.js";
 export { factsOf } from "./facts.js";
 export type { ClassName } from "./kinds.js";
-export { classNames, isOfClass } from "./kinds.js";
+export { classNames, cpuKinds, isOfClass } from "./kinds.js";
 export { linkShort } from "./link.js";
 export { marks, markWords, verdicts } from "./marks.js";
 export type { Verdict } from "./verdict.js";

@@ -1,8 +1,20 @@
-import type { PciFunctionInfo } from "@peerbar/p2pdma";
+import type { CpuKind, PciFunctionInfo } from "@peerbar/p2pdma";
 
 /** Device classes people ask for, in the order in which lists name them. */
 export const classNames = ["gpu", "nic", "nvme", "storage", "bridge"] as const;
 export type ClassName = (typeof classNames)[number];
+
+/** CPU kinds that people choose from. Only amd-zen changes an answer; the others are told apart for the reader (p2pdma R17). */
+export const cpuKinds = [
+  "amd-zen",
+  "intel",
+  "amd-old",
+  "hygon",
+  "arm",
+  "power",
+  "other",
+  "unknown",
+] as const satisfies readonly CpuKind[];
 
 /** As tests on the 24-bit class code. */
 const classes: Readonly<Record<ClassName, (code: number) => boolean>> = {

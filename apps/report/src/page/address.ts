@@ -1,4 +1,4 @@
-import type { CpuKind } from "@peerbar/p2pdma";
+import { cpuKinds } from "@peerbar/words";
 import { nothingChanged, type WhatIfState } from "./edits.js";
 
 /** What the address bar keeps, so that a view can be sent as a link: after the #, as in a query. */
@@ -9,16 +9,6 @@ export interface Place {
 }
 
 const modes = ["off", "passthrough", "on"] as const;
-export const cpuChoices: readonly CpuKind[] = [
-  "amd-zen",
-  "intel",
-  "amd-old",
-  "hygon",
-  "arm",
-  "power",
-  "other",
-  "unknown",
-];
 
 /** Reads a fragment; what means nothing is passed over. */
 export function readPlace(hash: string): Place {
@@ -35,7 +25,7 @@ export function readPlace(hash: string): Place {
     whatIf: {
       ...nothingChanged,
       iommu: modes.find((mode) => mode === query.get("iommu")),
-      cpu: cpuChoices.find((cpu) => cpu === query.get("cpu")),
+      cpu: cpuKinds.find((cpu) => cpu === query.get("cpu")),
       trust: trust.includes("all") ? "all" : trust,
       acs,
     },

@@ -1,7 +1,6 @@
 import { acsBits, type CpuKind, type PciTopology } from "@peerbar/p2pdma";
-import { type Account, roleOf } from "@peerbar/words";
+import { type Account, cpuKinds, roleOf } from "@peerbar/words";
 import type { JSX } from "preact";
-import { cpuChoices } from "./address.js";
 import {
   beforeAcs,
   changes,
@@ -81,7 +80,7 @@ function Cpu({ state, onChange, account }: WhatIfProps): JSX.Element {
         <select
           value={state.cpu ?? ""}
           onChange={(event) => {
-            const cpu: CpuKind | undefined = cpuChoices.find(
+            const cpu: CpuKind | undefined = cpuKinds.find(
               (one) => one === event.currentTarget.value,
             );
             onChange({ ...state, cpu });
@@ -92,7 +91,7 @@ function Cpu({ state, onChange, account }: WhatIfProps): JSX.Element {
               ? `as captured (${account.subject.cpu})`
               : "as captured"}
           </option>
-          {cpuChoices.map((cpu) => (
+          {cpuKinds.map((cpu) => (
             <option key={cpu} value={cpu}>
               {cpu}
             </option>
