@@ -198,6 +198,23 @@ describe("audit", () => {
     expect(linesOf(part.out)[0]).toMatchObject({ captures: 4 });
   });
 
+  it("a ledger whose head was cut off is begun anew; a file that is none stays as it is", async () => {
+    const capture = join(captures, "rack0/node00.json");
+    const ledger = join(scratch(), "ledger.jsonl");
+    for (const cut of ["", '{"type":"led']) {
+      writeFileSync(ledger, cut);
+      expect((await runCli("audit", capture, "--ledger", ledger)).code).toBe(0);
+      expect(linesOf(readFileSync(ledger, "utf8"))[0]?.type).toBe("ledger");
+    }
+    // Neither has a line feed, which every line of a ledger ends with.
+    for (const other of ["a note", node("node00")]) {
+      writeFileSync(ledger, other);
+      const refused = await runCli("audit", capture, "--ledger", ledger);
+      expect([refused.code, refused.err]).toEqual([2, expect.stringContaining("is no ledger")]);
+      expect(readFileSync(ledger, "utf8")).toBe(other);
+    }
+  });
+
   it("shards cover every capture once, and their ledgers merge to the whole", async () => {
     const ledgers: string[] = [];
     const seen: string[] = [];

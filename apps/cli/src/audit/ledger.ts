@@ -78,11 +78,21 @@ export class Ledger {
       if (this.#end === 0) throw noLedger(this.path);
       return;
     }
+    if (this.#end === 0 && !(await this.#isCutHead(size))) throw noLedger(this.path);
     if (size > this.#end) await truncate(this.path, this.#end);
     if (this.#end === 0) {
-      this.#write({ type: "ledger", schemaVersion: 1, linkSpeed });
+      this.#write(headOf(linkSpeed));
       await this.flush();
     }
+  }
+
+  /** Of a file without a whole line: all that a crash can leave is the beginning of a head. Anything else is somebody's. */
+  async #isCutHead(size: number): Promise<boolean> {
+    const heads = [false, true].map((linkSpeed) => JSON.stringify(headOf(linkSpeed)));
+    if (heads.every(({ length }) => size > length)) return false;
+    const bytes = Buffer.alloc(size);
+    await this.#file.read(bytes, 0, size, 0);
+    return heads.some((head) => head.startsWith(bytes.toString("utf8")));
   }
 
   #checkHead(line: Line, options: { readonly linkSpeed?: boolean }): void {
@@ -170,6 +180,10 @@ export class Ledger {
       }
     }
   }
+}
+
+function headOf(linkSpeed: boolean): Line {
+  return { type: "ledger", schemaVersion: 1, linkSpeed };
 }
 
 function parseLine(text: string, path: string): Line {
