@@ -1,26 +1,23 @@
 import {
   busAddr,
+  type IommuPort,
   type IovaRange,
   iova,
+  type ObjectWatch,
   type PciBar,
   physAddr,
   type ReservedRegion,
   type Scheduler,
 } from "@peerbar/core";
-import {
-  formatBus,
-  type HostBridgeInfo,
-  type PciFunctionInfo,
-  type PortType,
-  routingId,
-} from "@peerbar/p2pdma";
+import { type PciFunctionInfo, routingId } from "@peerbar/p2pdma";
 import { SimBar } from "./bar.js";
+import { buildBuses } from "./build-buses.js";
 import { buildConfig } from "./config/build-config.js";
 import { Cpu } from "./cpu.js";
 import { DirectMapper } from "./direct-mapper.js";
 import { SimDmaEngine } from "./dma-engine.js";
 import { Fabric, type HostBridgeForwarding } from "./fabric/fabric.js";
-import { Bus, FabricNode } from "./fabric/node.js";
+import type { Bus, FabricNode } from "./fabric/node.js";
 import { resolvePortTypes } from "./fabric/port-types.js";
 import { RangeTable, spanOf } from "./fabric/range-table.js";
 import type { SystemRegion } from "./fabric/system-map.js";
@@ -44,6 +41,18 @@ export interface BuiltMachine {
 const ALL_ADDRESSES = (1n << 64n) - 1n;
 const DEFAULT_CHUNK = 0x4_0000;
 
+/** What functions are made from. */
+interface Parts {
+  readonly topology: MachineTopology;
+  readonly options: BuildOptions;
+  readonly layout: Layout;
+  /** Memory BARs, nodes: by the index of the function. */
+  readonly bars: readonly (readonly SimBar[])[];
+  readonly nodes: readonly FabricNode[];
+  readonly fabric: Fabric;
+  readonly registers: ObjectWatch | undefined;
+}
+
 /** Puts a machine together: addresses, buses, registers, memory, engines. */
 export function buildMachine(topology: MachineTopology, options: BuildOptions): BuiltMachine {
   const layout = assignAddresses(topology, options.barLengths);
@@ -61,51 +70,52 @@ export function buildMachine(topology: MachineTopology, options: BuildOptions): 
   const registers = scheduler.watch?.object("registers");
   const forwarding = forwardingOf(topology, options.hostBridgeForwarding);
   const fabric = new Fabric(map, forwarding, registers);
+  const functions = buildFunctions({ topology, options, layout, bars, nodes, fabric, registers });
+  const notes = [...layout.notes, ...capabilityNotes(topology, guessed)];
+  return { functions, ram, cpu: new Cpu(fabric), notes };
+}
+
+function buildFunctions(parts: Parts): readonly SimFunction[] {
+  const { topology, options, layout, bars, nodes, fabric, registers } = parts;
+  const { scheduler, events } = options;
   const functions: SimFunction[] = [];
   const resetBelow = (bridge: FabricNode): void => {
     for (const [i, node] of nodes.entries()) if (isBelow(node, bridge)) functions[i]?.busReset();
   };
   const multiFunction = multiFunctionDevices(topology.functions);
   const virtual = virtualFunctions(topology.functions);
+  const engines = {
+    fabric,
+    scheduler,
+    events,
+    chunkBytes: options.dmaChunkBytes ?? DEFAULT_CHUNK,
+    seed: options.seed ?? 0,
+  };
   for (const [i, info] of topology.functions.entries()) {
     const node = nodes[i];
     if (node === undefined) continue;
     const dmaMask = options.dmaMask?.(info) ?? ALL_ADDRESSES;
-    if (options.iommu !== undefined) {
-      node.port = options.iommu.connect({
-        name: info.address,
-        isPci: true,
-        dmaMask,
-        reserved: messageWindow(topology.machine?.cpu),
-        bridgeWindows: windowsOf(layout, info),
-      });
-    }
-    const context = {
-      fabric,
-      scheduler,
-      events: options.events,
-      chunkBytes: options.dmaChunkBytes ?? DEFAULT_CHUNK,
-      seed: options.seed ?? 0,
-    };
+    node.port = connect(parts, info, dmaMask);
+    const config = buildConfig({
+      info,
+      portType: node.portType,
+      multiFunction: multiFunction.has(deviceKey(info)),
+      bars: layout.bars[i] ?? [],
+      windows: layout.windows[i] ?? [],
+      virtual: (virtual.get(i) ?? []).map((vf) => distanceOf(topology, i, vf)),
+    });
     functions.push(
       new SimFunction({
         info,
         node,
-        config: buildConfig({
-          info,
-          portType: node.portType,
-          multiFunction: multiFunction.has(deviceKey(info)),
-          bars: layout.bars[i] ?? [],
-          windows: layout.windows[i] ?? [],
-          virtual: (virtual.get(i) ?? []).map((vf) => distanceOf(topology, i, vf)),
-        }),
+        config,
         bars: byIndex(info, bars[i] ?? []),
         dmaMask,
         dma: node.port?.dma ?? new DirectMapper(info.address, dmaMask),
-        engine: new SimDmaEngine(node, context, dmaMask),
+        engine: new SimDmaEngine(node, engines, dmaMask),
         scheduler,
         registers,
-        events: options.events,
+        events,
         keepBarMemory: options.keepBarMemory ?? false,
         resetBelow,
         physical: () => functions[info.physfn],
@@ -113,50 +123,22 @@ export function buildMachine(topology: MachineTopology, options: BuildOptions): 
       }),
     );
   }
-  const notes = [...layout.notes, ...capabilityNotes(topology, guessed)];
-  return { functions, ram, cpu: new Cpu(fabric), notes };
+  return functions;
 }
 
-function buildBuses(
-  topology: MachineTopology,
-  types: readonly (PortType | "none")[],
-  bars: readonly (readonly SimBar[])[],
-): { readonly nodes: FabricNode[]; readonly roots: Bus[] } {
-  const { functions, hostBridges } = topology;
-  const roots = hostBridges.map((info, index) => new Bus(undefined, index, rootName(info)));
-  const nodes: (FabricNode | undefined)[] = functions.map(() => undefined);
-  const nodeOf = (index: number): FabricNode | undefined => {
-    const info = functions[index];
-    if (info === undefined) return undefined;
-    const known = nodes[index];
-    if (known !== undefined) return known;
-    const above = nodeOf(info.parent);
-    let bus = above?.below ?? roots[info.hostBridge];
-    if (above !== undefined && above.below === undefined) {
-      bus = new Bus(above, info.hostBridge, above.name);
-      above.below = bus;
-    }
-    bus ??= new Bus(undefined, info.hostBridge, "pci?");
-    const node = new FabricNode({
-      name: info.address,
-      portType: types[index] ?? "none",
-      isBridge: info.headerType === 1 || info.busNumbers !== undefined,
-      busNumber: info.bus,
-      slot: info.slot,
-      fn: info.fn,
-      bus,
-      bars: bars[index] ?? [],
-    });
-    bus.members.push(node);
-    if (info.busNumbers === undefined) node.subordinateBus = 0xff;
-    nodes[index] = node;
-    return node;
-  };
-  return { nodes: functions.flatMap((_, index) => nodeOf(index) ?? []), roots };
-}
-
-function rootName({ domain, bus }: HostBridgeInfo): string {
-  return `pci${formatBus(domain, bus)}`;
+/** The function's port at the IOMMU; undefined in a machine without one. */
+function connect(
+  { topology, options, layout }: Parts,
+  info: PciFunctionInfo,
+  dmaMask: bigint,
+): IommuPort | undefined {
+  return options.iommu?.connect({
+    name: info.address,
+    isPci: true,
+    dmaMask,
+    reserved: messageWindow(topology.machine?.cpu),
+    bridgeWindows: windowsOf(layout, info),
+  });
 }
 
 function ramRegions(ram: HostMemory): SystemRegion[] {
