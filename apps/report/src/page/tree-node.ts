@@ -53,14 +53,15 @@ export function hostNode(topology: PciTopology, host: number): TreeNode {
 
 /** What is not drawn below a host bridge. */
 export function moreNode(host: TreeNode, count: number): TreeNode {
+  const one = count === 1;
   return {
     ...host,
     key: host.key.replace("host", "more"),
     kind: "more",
-    label: `${String(count)} more function${count === 1 ? "" : "s"} of the root bus`,
+    label: `${String(count)} more function${one ? "" : "s"} of the root bus`,
     detail: "",
     acsState: "none",
-    title: `${String(count)} functions of this root bus are not drawn`,
+    title: `${String(count)} function${one ? "" : "s"} of this root bus ${one ? "is" : "are"} not drawn`,
   };
 }
 
