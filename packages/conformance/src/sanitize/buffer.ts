@@ -8,6 +8,7 @@ import {
 import type { DmaTracker } from "./dma-tracker.js";
 import type { Defect } from "./report.js";
 import type { Sanitizer } from "./sanitizer.js";
+import { TableLives } from "./table-lives.js";
 
 /** @internal Watches a buffer's own operations and those of each attachment made from now on. */
 export function watchBuffer(buffer: DmaBuf, sanitizer: Sanitizer, dma: DmaTracker): void {
@@ -52,8 +53,7 @@ function leftOver(attachment: Attachment, sanitizer: Sanitizer): void {
 
 function watchAttachment(attachment: Attachment, sanitizer: Sanitizer, dma: DmaTracker): void {
   const subject = subjectOf(attachment);
-  const ended = new WeakSet<ScatterTable>();
-  const live = new Set<ScatterTable>();
+  const tables = new TableLives();
   /** Calls of mapWait under way: one that fails undoes its own mapping through unmap. */
   let waiting = 0;
   const right = {
@@ -78,8 +78,7 @@ function watchAttachment(attachment: Attachment, sanitizer: Sanitizer, dma: DmaT
     }
   };
   const mapped = (table: ScatterTable): ScatterTable => {
-    live.add(table);
-    ended.delete(table);
+    tables.begin(table);
     dma.mapped(attachment, table);
     sanitizer.table(attachment, table, subject);
     return table;
@@ -99,17 +98,13 @@ function watchAttachment(attachment: Attachment, sanitizer: Sanitizer, dma: DmaT
       }
     },
     unmap(table, direction, held) {
-      step(`unmap ${direction}`, held, () => {
-        if (live.has(table) || waiting > 0) return undefined;
-        return ended.has(table) ? "double-unmap" : "unmap-never-mapped";
-      });
+      step(`unmap ${direction}`, held, () => (waiting > 0 ? undefined : tables.defect(table)));
       note(sanitizer, subject, () => {
         dma.ending(table, () => {
           right.unmap(table, direction, held);
         });
       });
-      live.delete(table);
-      ended.add(table);
+      tables.end(table);
     },
     pin(held) {
       step("pin", held);

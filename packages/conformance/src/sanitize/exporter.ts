@@ -1,14 +1,14 @@
-import type { ExporterOps, ScatterTable } from "@peerbar/core";
+import type { ExporterOps } from "@peerbar/core";
 import { isHeld, subjectOf } from "./buffer.js";
 import type { Sanitizer } from "./sanitizer.js";
+import { TableLives } from "./table-lives.js";
 
 /**
  * @internal An exporter's operations, watched: who calls them past the core, without the lock or with a table that is not mapped,
  * is reported.
  */
 export function watchExporter(ops: ExporterOps, sanitizer: Sanitizer): ExporterOps {
-  const live = new Set<ScatterTable>();
-  const ended = new WeakSet<ScatterTable>();
+  const tables = new TableLives();
   const changes: Pick<ExporterOps, "map" | "unmap"> = {
     map(attachment, direction, held) {
       const subject = subjectOf(attachment);
@@ -17,26 +17,23 @@ export function watchExporter(ops: ExporterOps, sanitizer: Sanitizer): ExporterO
         sanitizer.report("map-without-lock", subject, "the exporter's map without the lock");
       }
       const table = ops.map(attachment, direction, held);
-      live.add(table);
+      tables.begin(table);
       sanitizer.table(attachment, table, subject);
       return table;
     },
     unmap(attachment, table, direction, held) {
       const subject = subjectOf(attachment);
       sanitizer.note(subject, `exporter unmap ${direction}`);
-      if (!live.has(table)) {
-        const twice = ended.has(table);
-        sanitizer.report(
-          twice ? "double-unmap" : "unmap-never-mapped",
-          subject,
-          twice ? "the exporter's unmap twice" : "the exporter never made this table",
-        );
+      const defect = tables.defect(table);
+      if (defect !== undefined) {
+        const twice = defect === "double-unmap";
+        const message = twice ? "the exporter's unmap twice" : "the exporter never made this table";
+        sanitizer.report(defect, subject, message);
       } else if (!isHeld(attachment.buffer, held)) {
         sanitizer.report("map-without-lock", subject, "the exporter's unmap without the lock");
       }
       ops.unmap(attachment, table, direction, held);
-      live.delete(table);
-      ended.add(table);
+      tables.end(table);
     },
   };
   return overlay(ops, changes);
