@@ -6,11 +6,7 @@ import type { SysfsTree } from "../sysfs-tree.js";
 export class DirectorySysfsTree implements SysfsTree {
   readonly #root: string;
 
-  /**
-   * @param root - what stands for `/sys`: a directory; nothing is read before it is asked for
-   *
-   * @param root - the directory that holds `bus` and `devices`
-   */
+  /** @param root - what stands for `/sys`: the directory that holds `bus` and `devices`; nothing is read before it is asked for */
   constructor(root: string) {
     this.#root = root;
   }
