@@ -219,9 +219,8 @@ interface BoxProps extends TreeProps {
 }
 
 function Box(props: BoxProps): JSX.Element {
-  const { node, way, provider, client } = props;
+  const { node, way } = props;
   const side = way?.sides.get(node.key);
-  const part = node.key === provider ? "P" : node.key === client ? "C" : undefined;
   const redirects = way?.redirects.has(node.key) === true;
   const classes = [
     "node",
@@ -231,17 +230,7 @@ function Box(props: BoxProps): JSX.Element {
     redirects ? "turns" : "",
     props.found.has(node.key) ? "found" : "",
   ];
-  const notes = [
-    node.key === provider ? "the provider" : "",
-    node.key === client ? "the client" : "",
-    redirects ? "redirects this pair's requests up" : "",
-    way?.meet === node.key ? "both meet here" : "",
-  ].filter((note) => note !== "");
-  const badge = node.key === client && node.key === provider ? "=" : part;
-  // The name begins with what the box shows, for those who speak to their computer (WCAG 2.5.3).
-  const shown = [node.label, node.detail, node.kind === "port" ? node.acs : "", badge ?? ""];
-  const title = [shown.filter((text) => text !== "").join(" "), node.title, ...notes].join("; ");
-  const y = node.y - size.box / 2;
+  const title = titleOf(props);
   return (
     <g
       class={classes.filter((name) => name !== "").join(" ")}
@@ -260,53 +249,89 @@ function Box(props: BoxProps): JSX.Element {
       {/* The label above says it all. */}
       <g aria-hidden="true">
         <title>{title}</title>
-        <rect
-          class="hit"
-          x={node.x - 3}
-          y={node.y - size.row / 2}
-          width={node.width + 6}
-          height={size.row}
-        />
-        {node.kind !== "more" && (
-          <rect
-            class="box"
-            x={node.x}
-            y={y}
-            width={node.width}
-            height={size.box}
-            rx={node.kind === "host" ? 10 : 4}
-          />
-        )}
-        <text class="label" x={node.x + (node.kind === "host" ? 9 : 6)} y={node.y + 4}>
-          {`${node.label} `}
-        </text>
-        {node.detail !== "" && (
-          <text
-            class="detail"
-            x={
-              node.x +
-              node.label.length * (node.kind === "more" ? size.small : size.char) +
-              (node.kind === "host" ? 16 : 12)
-            }
-            y={node.y + 4}
-          >
-            {`${node.detail} `}
-          </text>
-        )}
-        {node.acs !== "" && node.kind === "port" && <AcsTag node={node} turns={redirects} />}
-        {part !== undefined && <Badge node={node} part={badge ?? part} />}
-        {way?.meet === node.key && (
-          <rect
-            class="meet"
-            x={node.x - 3}
-            y={y - 3}
-            width={node.width + 6}
-            height={size.box + 6}
-            rx={6}
-          />
-        )}
+        <BoxPicture {...props} />
       </g>
     </g>
+  );
+}
+
+/** P, C, or = for a function that is both. */
+function badgeOf({ node, provider, client }: BoxProps): string | undefined {
+  if (node.key === provider) return node.key === client ? "=" : "P";
+  return node.key === client ? "C" : undefined;
+}
+
+/** What a screen reader says. It begins with what the box shows, for those who speak to their computer (WCAG 2.5.3). */
+function titleOf(props: BoxProps): string {
+  const { node, way, provider, client } = props;
+  const shown = [
+    node.label,
+    node.detail,
+    node.kind === "port" ? node.acs : "",
+    badgeOf(props) ?? "",
+  ];
+  const notes = [
+    node.key === provider ? "the provider" : "",
+    node.key === client ? "the client" : "",
+    way?.redirects.has(node.key) === true ? "redirects this pair's requests up" : "",
+    way?.meet === node.key ? "both meet here" : "",
+  ].filter((note) => note !== "");
+  return [shown.filter((text) => text !== "").join(" "), node.title, ...notes].join("; ");
+}
+
+function BoxPicture(props: BoxProps): JSX.Element {
+  const { node, way } = props;
+  const redirects = way?.redirects.has(node.key) === true;
+  const badge = badgeOf(props);
+  const y = node.y - size.box / 2;
+  return (
+    <>
+      <rect
+        class="hit"
+        x={node.x - 3}
+        y={node.y - size.row / 2}
+        width={node.width + 6}
+        height={size.row}
+      />
+      {node.kind !== "more" && (
+        <rect
+          class="box"
+          x={node.x}
+          y={y}
+          width={node.width}
+          height={size.box}
+          rx={node.kind === "host" ? 10 : 4}
+        />
+      )}
+      <text class="label" x={node.x + (node.kind === "host" ? 9 : 6)} y={node.y + 4}>
+        {`${node.label} `}
+      </text>
+      {node.detail !== "" && (
+        <text
+          class="detail"
+          x={
+            node.x +
+            node.label.length * (node.kind === "more" ? size.small : size.char) +
+            (node.kind === "host" ? 16 : 12)
+          }
+          y={node.y + 4}
+        >
+          {`${node.detail} `}
+        </text>
+      )}
+      {node.acs !== "" && node.kind === "port" && <AcsTag node={node} turns={redirects} />}
+      {badge !== undefined && <Badge node={node} part={badge} />}
+      {way?.meet === node.key && (
+        <rect
+          class="meet"
+          x={node.x - 3}
+          y={y - 3}
+          width={node.width + 6}
+          height={size.box + 6}
+          rx={6}
+        />
+      )}
+    </>
   );
 }
 

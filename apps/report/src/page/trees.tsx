@@ -69,29 +69,7 @@ export function Trees(props: TreesProps): JSX.Element {
       <section aria-labelledby="tree-title">
         <h2 id="tree-title">The machine</h2>
         <div class="bar">
-          <fieldset class="filters">
-            <legend class="hidden">functions in the tree</legend>
-            <label>
-              <input
-                type="checkbox"
-                checked={vfs}
-                onChange={() => {
-                  setVfs(!vfs);
-                }}
-              />
-              <span>virtual functions</span>
-            </label>
-            <label>
-              <input
-                type="checkbox"
-                checked={crowd}
-                onChange={() => {
-                  setCrowd(!crowd);
-                }}
-              />
-              <span>CPU functions of the root buses</span>
-            </label>
-          </fieldset>
+          <Filters vfs={vfs} setVfs={setVfs} crowd={crowd} setCrowd={setCrowd} />
           <p class="hint">
             The next device you click becomes the <b>{turn}</b>; on the keyboard P and C choose. A
             port goes to “What if”.
@@ -108,6 +86,42 @@ export function Trees(props: TreesProps): JSX.Element {
         </div>
       </section>
     </>
+  );
+}
+
+interface FiltersProps {
+  readonly vfs: boolean;
+  readonly setVfs: (shown: boolean) => void;
+  readonly crowd: boolean;
+  readonly setCrowd: (shown: boolean) => void;
+}
+
+/** Which functions the tree of the machine unfolds. */
+function Filters({ vfs, setVfs, crowd, setCrowd }: FiltersProps): JSX.Element {
+  return (
+    <fieldset class="filters">
+      <legend class="hidden">functions in the tree</legend>
+      <label>
+        <input
+          type="checkbox"
+          checked={vfs}
+          onChange={() => {
+            setVfs(!vfs);
+          }}
+        />
+        <span>virtual functions</span>
+      </label>
+      <label>
+        <input
+          type="checkbox"
+          checked={crowd}
+          onChange={() => {
+            setCrowd(!crowd);
+          }}
+        />
+        <span>CPU functions of the root buses</span>
+      </label>
+    </fieldset>
   );
 }
 
