@@ -44,7 +44,7 @@ export const usage = `usage: pnpm lab [OPTIONS] [FILE... | shell | run CMD... | 
   doctor      what is here and what is missing; installs nothing
 
   --machine NAME     which machine (default switch)
-  --timeout SECONDS  for the whole life of the machine (default 600; a shell has none)
+  --timeout SECONDS  for the whole life of the machine (default 600; a shell has a day)
   --accel auto|tcg|kvm  default auto: KVM only where a probe booted with it
   --cpus N, --memory MIB  default 2 and 2048
   --console          the kernel's console on stderr as it comes
