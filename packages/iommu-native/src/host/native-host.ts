@@ -9,6 +9,7 @@ import {
 import { ioctlStruct, vfio } from "@peerbar/linux";
 import type { PciTopology } from "@peerbar/p2pdma";
 import { liveTopology } from "@peerbar/p2pdma/node";
+import { everyStep, everyStepAwaited } from "../every-step.js";
 import { beforeExit } from "../exit-guard.js";
 import { type AttachPoint, setAttachPoint } from "../iommufd/attach-point.js";
 import { NativeIommu } from "../iommufd/native-iommu.js";
@@ -126,12 +127,26 @@ export class NativeHost implements AsyncDisposable {
     }
   }
 
-  /** Devices first, so that importers are told and nothing is translated any more; then address spaces. Closing twice is harmless. */
+  /**
+   * Devices first, so that importers are told and nothing is translated any more; then address spaces. An importer that throws when it is
+   * told keeps nothing open: the first error is thrown when all is closed. Closing twice is harmless.
+   */
   async close(): Promise<void> {
     if (!this.#open) return;
-    for (const { device } of [...this.#opened.values()]) await device.close();
-    this.#closeNow();
-    this.#forgetExit();
+    const devices = [...this.#opened.values()].map(
+      ({ device }) =>
+        () =>
+          device.close(),
+    );
+    await everyStepAwaited([
+      ...devices,
+      () => {
+        this.#closeNow();
+      },
+      () => {
+        this.#forgetExit();
+      },
+    ]);
   }
 
   async [asyncDispose](): Promise<void> {
@@ -184,18 +199,10 @@ export class NativeHost implements AsyncDisposable {
   #closeNow(): void {
     if (!this.#open) return;
     this.#open = false;
-    const failures: unknown[] = [];
     const devices = [...this.#opened.values()].map(({ device }) => () => {
       device.closeNow();
     });
-    for (const step of [() => this.#native?.close(), ...devices]) {
-      try {
-        step();
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    if (failures.length > 0) throw failures[0];
+    everyStep([() => this.#native?.close(), ...devices]);
   }
 
   #assertOpen(): void {

@@ -1,5 +1,6 @@
 import { DmaBufError, dispose, hex, type Slice } from "@peerbar/core";
 import type { NativeDmaBuf } from "../buffers/native-dma-buf.js";
+import { everyStep } from "../every-step.js";
 import { type Causes, explained } from "../explain.js";
 import { type Address, type VerbsLibrary, verbsError, verbsLibrary } from "./verbs-library.js";
 
@@ -75,12 +76,20 @@ export class VerbsDevice implements Disposable {
     return pd;
   }
 
-  /** Twice is harmless. */
+  /** Ends its protection domains first. Twice is harmless. @throws DmaBufError the errno that a driver gives, once all is tried. */
   close(): void {
     if (!this.#open) return;
-    for (const pd of [...this.#pds]) pd.close();
     this.#open = false;
-    this.#library.closeDevice(this.#context);
+    const domains = [...this.#pds].map((pd) => () => {
+      pd.close();
+    });
+    everyStep([
+      ...domains,
+      () => {
+        const result = this.#library.closeDevice(this.#context);
+        if (result !== 0) throw verbsError("ibv_close_device", this.name);
+      },
+    ]);
   }
 
   [dispose](): void {
@@ -149,13 +158,21 @@ export class VerbsPd implements Disposable {
     }
   }
 
-  /** Deregisters its regions first. Twice is harmless. */
+  /** Deregisters its regions first. Twice is harmless. @throws DmaBufError the errno that a driver gives, once all is tried. */
   close(): void {
     if (!this.#open) return;
-    for (const mr of [...this.#regions]) mr.dereg();
     this.#open = false;
-    this.#library.deallocPd(this.#address);
-    this.#onClose(this);
+    const regions = [...this.#regions].map((mr) => () => {
+      mr.dereg();
+    });
+    everyStep([
+      ...regions,
+      () => {
+        this.#onClose(this);
+        const result = this.#library.deallocPd(this.#address);
+        if (result !== 0) throw verbsError("ibv_dealloc_pd", this.#name, { returned: result });
+      },
+    ]);
   }
 
   [dispose](): void {
