@@ -68,6 +68,24 @@ describe("matrix --json", () => {
     expectSameTexts(p2pdma);
   });
 
+  test("the same where neighbours redirect by different bits: a reason names those of its own functions (p2pdma R7)", () => {
+    const dump = [
+      "00:00.0 Host bridge: Intel Corporation Device 1234",
+      "00:01.0 PCI bridge: Intel Corporation Device 1235",
+      "\tBus: primary=00, secondary=01, subordinate=01, sec-latency=0",
+      ...[0, 1, 2, 3].map(
+        (fn) => `01:00.${String(fn)} Ethernet controller: Intel Corporation Device 1236`,
+      ),
+    ].join("\n");
+    const p2pdma = new P2pdma(parseTopology(dump), { cpu: "intel" });
+    for (const [fn, control] of [0x04, 0x0c, 0x20, 0x24].entries()) {
+      p2pdma.setAcs(`01:00.${String(fn)}`, { state: "present", control, capability: 0x7f });
+    }
+    expectSameTexts(p2pdma);
+    const pairs = makeMatrix(p2pdma);
+    expect(pairs.decisionAt(2, 3).reason).toContain("01:00.1 (RR+CR), 0000:01:00.2 (EC)");
+  });
+
   const machines = realMachines();
   test.skipIf(machines.length === 0)(
     "real machines: text by classes equals each decision, on at most 40,000 pairs of each",

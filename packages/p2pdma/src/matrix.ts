@@ -2,6 +2,7 @@ import { type Chains, newWalk } from "./chains.js";
 import { type MapType, mapTypeCodes, type P2pdmaDecision } from "./decision.js";
 import { mapTypesOf, type P2pdma } from "./p2pdma.js";
 import type { FunctionRef } from "./pci-topology.js";
+import { ACS_REDIRECT } from "./topology.js";
 
 const codeOfSet: readonly number[] = Array.from({ length: 8 }, (_, set) => {
   const types = mapTypesOf(set);
@@ -18,7 +19,7 @@ const nameOfCode: readonly (MapType | "unknown")[] = (() => {
 /**
  * The answers for all ordered pairs of some functions.
  *
- * Functions with the same bridge above them and the same ACS state of their own have the same answers towards all others, so only
+ * Functions with the same bridge above them and the same redirect bits of their own have the same answers towards all others, so only
  * one pair for each two such classes is walked. Rows and columns are positions in `members`; results are those of the moment when the
  * matrix was made.
  */
@@ -41,7 +42,7 @@ export class PairMatrix {
     this.#p2pdma = p2pdma;
     this.#chains = p2pdma.chains;
     this.members = Int32Array.from(members, (ref) => p2pdma.topology.resolve(ref));
-    const classes = classify(this.#chains, this.members);
+    const classes = classify(p2pdma, this.members);
     this.#classOf = classes.classOf;
     this.#classes = classes.first.length;
     this.#codes = new Uint8Array(this.#classes ** 2);
@@ -146,7 +147,8 @@ interface Classes {
   readonly second: readonly number[];
 }
 
-function classify(chains: Chains, members: Int32Array): Classes {
+function classify(p2pdma: P2pdma, members: Int32Array): Classes {
+  const { chains } = p2pdma;
   const numbers = new Map<string, number>();
   const first: number[] = [];
   const second: number[] = [];
@@ -155,7 +157,9 @@ function classify(chains: Chains, members: Int32Array): Classes {
   for (const above of chains.up) if (above >= 0) hasBelow[above] = 1;
   for (const [position, index] of members.entries()) {
     const up = chains.up[index] ?? -1;
-    const state = chains.state[index] ?? 0;
+    // Reasons name the bits that redirect: functions that differ in those only have the same answers, but not the same text.
+    const acs = p2pdma.acsOf(index);
+    const state = acs.state === "present" ? acs.control & ACS_REDIRECT : acs.state;
     // A bridge may itself be the common device of a pair: it is like no other function.
     const own = hasBelow[index] === 1 ? `b${index.toString()}` : "";
     const key = `${up.toString()}/${(chains.host[index] ?? -1).toString()}/${state.toString()}/${(chains.gap[index] ?? 0).toString()}/${own}`;
