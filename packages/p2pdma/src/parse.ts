@@ -29,9 +29,14 @@ export function parseTopology(input: string | Uint8Array, options: ParseOptions 
     throw new ParseError(name, 1, "the input is empty", { hint: EXPECTED });
   }
   if (first === "{") return parseCapture(text, name);
-  const listing = parseLspci(text, name);
+  const listing = parseLspci(withLineFeeds(text), name);
   if (listing.records.length === 0) throw noDevice(text, name);
   return assemble(listing.records, listing.options);
+}
+
+/** Some editors and serial consoles end lines with a carriage return alone: read as one line, only the first device would be there. */
+function withLineFeeds(text: string): string {
+  return text.includes("\n") ? text : text.replaceAll("\r", "\n");
 }
 
 function stripMark(text: string): string {

@@ -82,6 +82,7 @@ describe("lspci text", () => {
     ["quoted twice", (text: string) => text.replaceAll(/^/gm, "> > ")],
     ["indented", (text: string) => text.replaceAll(/^/gm, "      ")],
     ["with CRLF", (text: string) => text.replaceAll("\n", "\r\n")],
+    ["with carriage returns alone", (text: string) => text.replaceAll("\n", "\r")],
     ["with spaces for tabs", (text: string) => text.replaceAll("\t", "        ")],
     ["with a byte order mark", (text: string) => `\u{feff}${text}`],
     ["with -D", (text: string) => text.replaceAll(/^([0-9a-f]{2}:[0-9a-f]{2}\.)/gm, "0000:$1")],
