@@ -134,6 +134,53 @@ describe("drift", () => {
     ]);
   });
 
+  it("parts that a listing does not print are not shown, and no other device (p2pdma R29)", () => {
+    const header = "00:00.0 Host bridge: Intel Corporation";
+    const nic = "01:00.0 Ethernet controller: Mellanox Technologies";
+    const port = "\n00:01.0 PCI bridge: Intel Corporation Device 1235";
+    const bus = "\n\tBus: primary=00, secondary=01, subordinate=01, sec-latency=0\n";
+    const bar = "\n\tRegion 0: Memory at 90000000 (32-bit, non-prefetchable)";
+    const driver = "\n\tKernel driver in use: mlx5_core\n";
+    const full = `${header} Device 1234${port}${bus}${nic} Device 1017${bar} [size=16M]${driver}`;
+    const bare = `${header} Some Root Complex${port}${bus}${nic} A Card${bar}\n`;
+    const [a, b] = [parseTopology(full), parseTopology(bare)];
+    const seen = (x: PciTopology, y: PciTopology): unknown =>
+      driftOf(x, y).map(({ name, how, expected, found }) => [name, how, expected, found]);
+    expect(seen(a, b)).toEqual([
+      ["device", "not-shown", "8086:1234", "8086:????"],
+      ["driver", "not-shown", "none", undefined],
+      ["driver", "not-shown", "none", undefined],
+      ["device", "not-shown", "15b3:1017", "15b3:????"],
+      ["bars", "not-shown", "0:memory:0x1000000", "0:memory:?"],
+      ["driver", "not-shown", "mlx5_core", undefined],
+    ]);
+    expect(driftOf(b, a).every(({ how }) => how === "not-shown")).toBe(true);
+    // What both show, and is not the same, is a difference all the same.
+    const other = parseTopology(bare.replace("Mellanox Technologies", "NVIDIA Corporation"));
+    expect(driftOf(a, other)).toContainEqual(
+      expect.objectContaining({ name: "device", how: "differs", found: "10de:????" }),
+    );
+  });
+
+  it("virtual functions that a listing without privilege shows as functions are no other devices (p2pdma R29)", () => {
+    const list = (capabilities: string): string =>
+      `00:00.0 Host bridge: Intel Corporation Device 1234\n\n${[0, 2, 3]
+        .map((fn) => `00:01.${fn.toString()} Ethernet controller: Intel Corporation Device 10ca`)
+        .map((line, i) => `${line}\n${i === 0 ? capabilities : ""}\n`)
+        .join("")}`;
+    const root = parseTopology(
+      list(
+        "\tCapabilities: [160 v1] Single Root I/O Virtualization (SR-IOV)\n\t\tIOVCtl:\tEnable+\n\t\tInitial VFs: 2, Total VFs: 2, Number of VFs: 2, Function Dependency Link: 00\n\t\tVF offset: 2, stride: 1, Device ID: 10ca\n",
+      ),
+    );
+    const user = parseTopology(list("\tCapabilities: <access denied>\n"));
+    expect(root.functions.map(({ physfn }) => physfn)).toEqual([-1, -1, 1, 1]);
+    for (const drifts of [driftOf(root, user), driftOf(user, root)]) {
+      expect(drifts.map(({ name }) => name)).toContain("vfs");
+      expect(drifts.filter(({ how }) => how !== "not-shown")).toEqual([]);
+    }
+  });
+
   it("a missing switch is one difference, and what was below it is counted", () => {
     const upstream = "0000:19:00.0";
     const below = new Set([upstream]);

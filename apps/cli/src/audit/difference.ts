@@ -90,9 +90,10 @@ function what(drift: Drift): string {
   const found = valueWords(drift, drift.found);
   const expected = valueWords(drift, drift.expected);
   if (how === "not-shown") {
-    return drift.found === undefined
-      ? `${nouns[name]} not shown; ${expected} in its class`
-      : `${nouns[name]} ${found}; not shown in its class`;
+    if (drift.found === undefined) return `${nouns[name]} not shown; ${expected} in its class`;
+    return drift.expected === undefined
+      ? `${nouns[name]} ${found}; not shown in its class`
+      : `${nouns[name]} ${found}, ${expected} in its class: alike as far as both are shown`;
   }
   return `${nouns[name]} ${found} instead of ${expected}`;
 }

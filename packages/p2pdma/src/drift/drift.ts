@@ -1,6 +1,7 @@
 import { type ChangedPair, comparePairs } from "../advice/what-if.js";
 import { P2pdma } from "../p2pdma.js";
 import type { PciTopology } from "../pci-topology.js";
+import { agreesAsShown } from "./as-shown.js";
 import { type Fact, type FactName, type FactOptions, factsOf } from "./facts.js";
 import { slotPaths } from "./slot-path.js";
 
@@ -33,11 +34,14 @@ export function driftOf(
 ): readonly Drift[] {
   const want = byPlace(factsOf(reference, options));
   const have = byPlace(factsOf(machine, options));
+  // A listing without privilege shows VFs, and not whose they are: the count of their PF says that it cannot be told.
+  const virtual = [virtualPlaces(reference), virtualPlaces(machine)];
   const drifts: Drift[] = [];
   for (const place of [...new Set([...want.keys(), ...have.keys()])].sort()) {
     const a = want.get(place);
     const b = have.get(place);
     if (a === undefined || b === undefined) {
+      if (virtual.some((places) => places.has(place))) continue;
       const only = a ?? b;
       if (only !== undefined) drifts.push(presence(only, a === undefined ? "extra" : "missing"));
     } else drifts.push(...differences(a, b));
@@ -64,6 +68,13 @@ export function driftedPairs(reference: PciTopology, machine: PciTopology): read
     after.push(same);
   }
   return comparePairs(new P2pdma(reference), before, new P2pdma(machine), after);
+}
+
+function virtualPlaces(topology: PciTopology): ReadonlySet<string> {
+  const paths = slotPaths(topology);
+  return new Set(
+    topology.functions.flatMap((fn, index) => (fn.physfn >= 0 ? (paths[index] ?? []) : [])),
+  );
 }
 
 function byPlace(facts: readonly Fact[]): Map<string, Map<FactName, Fact>> {
@@ -95,18 +106,23 @@ function differences(a: Map<FactName, Fact>, b: Map<FactName, Fact>): Drift[] {
     const other = b.get(name);
     const found = other?.value;
     if (expected === found) continue;
-    const how = expected === undefined || found === undefined ? unknownOr(name) : "differs";
+    const how = howOf(name, expected, found);
     const drift: Drift = { place, address: other?.address, name, expected, found, how, below: 0 };
     // Another device in the slot: what else differs comes with it.
-    if (name === "device") return [drift];
+    if (name === "device" && how === "differs") return [drift];
     drifts.push(drift);
   }
   return drifts;
 }
 
-/** A function without a driver is known to have none; all other facts that are absent were not shown. */
-function unknownOr(name: FactName): Drift["how"] {
-  return name === "driver" ? "differs" : "not-shown";
+/** A value that is absent, or agrees but for parts that are not shown, cannot be told (p2pdma R29 in spirit). */
+function howOf(
+  name: FactName,
+  expected: string | undefined,
+  found: string | undefined,
+): Drift["how"] {
+  if (expected === undefined || found === undefined) return "not-shown";
+  return agreesAsShown(name, expected, found) ? "not-shown" : "differs";
 }
 
 /** A bridge that is missing takes along what is below it: that is one difference. */

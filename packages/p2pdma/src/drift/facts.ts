@@ -50,14 +50,15 @@ export function factsOf(topology: PciTopology, options: FactOptions = {}): reado
     if (fn.physfn >= 0) vfs.set(fn.physfn, (vfs.get(fn.physfn) ?? 0) + 1);
   }
   const facts = machineFacts(topology);
+  const drivers = topology.functions.some((fn) => fn.driver !== undefined);
   for (const [index, fn] of topology.functions.entries()) {
     if (fn.physfn >= 0) continue;
     const place = paths[index] ?? fn.address;
-    for (const [name, value] of functionFacts(fn, options)) {
+    for (const [name, value] of functionFacts(fn, options, drivers)) {
       facts.push({ place, address: fn.address, name, value });
     }
     facts.push(
-      { place, address: fn.address, name: "vfs", value: (vfs.get(index) ?? 0).toString() },
+      { place, address: fn.address, name: "vfs", value: vfsValue(topology, fn, vfs.get(index)) },
       { place, address: fn.address, name: "isolation", value: isolation[index] },
     );
   }
@@ -98,6 +99,8 @@ function machineFacts(topology: PciTopology): Fact[] {
 function functionFacts(
   fn: PciFunctionInfo,
   options: FactOptions,
+  /** The input shows drivers: then a function without one is known to have none. A hex dump shows none at all. */
+  drivers: boolean,
 ): (readonly [FactName, string | undefined])[] {
   const { link } = fn;
   const speed = options.linkSpeed === true ? link?.speed?.toString() : undefined;
@@ -110,10 +113,20 @@ function functionFacts(
       link === undefined ? undefined : `${show(link.maxSpeed)}x${show(link.maxWidth)}`,
     ],
     ["link-speed", speed],
-    ["bars", fn.bars.length === 0 ? "" : fn.bars.flatMap(barValue).join(" ")],
+    ["bars", barsValue(fn)],
     ["numa-node", fn.numaNode?.toString()],
-    ["driver", fn.driver],
+    ["driver", fn.driver ?? (drivers ? "none" : undefined)],
   ];
+}
+
+/** Listings tell VFs by their PF's SR-IOV capability, which lies where ACS does: without privilege none is no number (p2pdma R29). */
+function vfsValue(
+  { source }: PciTopology,
+  { acs, headerType }: PciFunctionInfo,
+  count: number | undefined,
+): string | undefined {
+  const hidden = acs.state === "unknown" && headerType !== 1 && source.format.startsWith("lspci");
+  return count === undefined && hidden ? undefined : (count ?? 0).toString();
 }
 
 function show(value: number | undefined): string {
@@ -123,6 +136,12 @@ function show(value: number | undefined): string {
 function acsValue({ acs }: PciFunctionInfo): string | undefined {
   if (acs.state === "unknown") return undefined;
   return acs.state === "none" ? "none" : hexNumber(acs.control, 4);
+}
+
+/** A listing without any region of a function may have left them out; only where all BARs are shown none means none. */
+function barsValue({ bars, noMemoryBars }: PciFunctionInfo): string | undefined {
+  if (bars.length === 0 && noMemoryBars !== true) return undefined;
+  return bars.flatMap(barValue).join(" ");
 }
 
 function barValue(bar: PciBarInfo | undefined): string[] {
