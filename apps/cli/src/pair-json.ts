@@ -9,6 +9,7 @@ export function pairJson(decision: P2pdmaDecision): Record<string, unknown> {
     mapType,
     ...(possible === undefined ? {} : { possible, mapTypeAsShown }),
     distance,
+    ...(decision.distanceAtLeast === true ? { distanceAtLeast: true } : {}),
     acsRedirect,
     ...(decision.acsUnknown === undefined ? {} : { acsUnknown: decision.acsUnknown }),
     ...(decision.hostBridgeUnknown === true ? { hostBridgeUnknown: true } : {}),

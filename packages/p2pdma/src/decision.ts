@@ -41,6 +41,8 @@ export interface P2pdmaDecision {
   readonly mapTypeAsShown: MapType;
   /** Devices on the way from provider to client, counted as the kernel does (p2pdma R8, R9, R13); also where not supported. */
   readonly distance: number;
+  /** A bridge on the way, or above where a way ends, is not in the input: the kernel may count more than `distance`. */
+  readonly distanceAtLeast?: true;
   /**
    * Redirecting functions in kernel order: from the provider up to and including the common ancestor, then from the client up to
    * below it. Empty without a common ancestor, where ACS has no part in the answer.

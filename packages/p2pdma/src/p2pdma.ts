@@ -139,6 +139,7 @@ export class P2pdma {
       ...(certain ? {} : { possible }),
       mapTypeAsShown: asShown,
       distance: walk.up + walk.down,
+      ...(this.#hidesSteps(p, c, walk.common) ? { distanceAtLeast: true as const } : {}),
       acsRedirect: addresses(counted.filter((step) => step.redirects === true)),
       ...(unknown.length > 0 ? { acsUnknown: addresses(unknown) } : {}),
       ...(listUnknown ? { hostBridgeUnknown: true as const } : {}),
@@ -287,6 +288,19 @@ export class P2pdma {
   #hostsOf(p: number, c: number): readonly [HostBridgeVerdict, HostBridgeVerdict] {
     const { host, hosts } = this.#chains;
     return [hosts[host[p] ?? -1] ?? noHost, hosts[host[c] ?? -1] ?? noHost];
+  }
+
+  /** True where the ways to the common function, or to the root buses, may be longer than the input shows. */
+  #hidesSteps(p: number, c: number, common: number): boolean {
+    const { gap, up, host } = this.#chains;
+    return [p, c].some((end) => {
+      for (let at = end; at >= 0 && at !== common; at = up[at] ?? -1) {
+        if (gap[at] === 1) return true;
+      }
+      const root = this.topology.hostBridges[host[end] ?? -1];
+      // Nothing forwards to bus 00: what sits there sits on a root bus.
+      return common < 0 && root?.complete !== true && root?.bus !== 0;
+    });
   }
 
   #paths(p: number, c: number, common: number): { up: PathStep[]; down: PathStep[] } {

@@ -66,6 +66,17 @@ describe("path class, NUMA nodes", () => {
     expect(pathClass(topology, asked.decide("04:00.0", "05:00.0"))).toBeUndefined();
   });
 
+  it("says nothing where a bridge on the way is not in the input", () => {
+    const topology = machine([
+      host("00:00.0", "8086:1234"),
+      { at: "00:01.0", type: "root-port", buses: "01-05" },
+      { at: "04:00.0" },
+      { at: "05:00.0" },
+    ]);
+    const decision = new P2pdma(topology, { cpu: "intel" }).decide("04:00.0", "05:00.0");
+    expect(pathClass(topology, decision)).toBeUndefined();
+  });
+
   it("says nothing where the roots or the nodes are not shown", () => {
     const loose = machine([{ at: "65:00.0" }, { at: "b1:00.0" }], false);
     expect(pathClass(loose, new P2pdma(loose).decide(0, 1))).toBeUndefined();
@@ -237,6 +248,25 @@ describe("what a provider has to give", () => {
 });
 
 describe("fixes", () => {
+  it("a parameter by path only where every step is shown, and is another text (p2pdma R33)", () => {
+    const texts = (functions: Parameters<typeof machine>[0], ends: [string, string]): unknown =>
+      fixes(new P2pdma(machine(functions), { cpu: "intel" }), ...ends)
+        .find(({ kind }) => kind === "acs")
+        ?.lines.map(({ text }) => text)
+        .filter((text) => text.includes("disable_acs_redir"));
+    const start = [
+      host("00:00.0", "8086:1234"),
+      { at: "00:01.0", type: "root-port", buses: "01-05", acs: 0x1d },
+    ] as const;
+    expect(texts([...start, { at: "01:00.0" }, { at: "01:00.1" }], ["01:00.0", "01:00.1"])).toEqual(
+      ["pci=disable_acs_redir=0000:00:01.0"],
+    );
+    const functions = [...start, { at: "04:00.0", acs: 0x04 }, { at: "04:00.1" }];
+    expect(texts(functions, ["04:00.0", "04:00.0"])).toEqual([
+      "pci=disable_acs_redir=0000:04:00.0",
+    ]);
+  });
+
   it("none is needed for bus-addr", () => {
     expect(fixes(p2pdma, "1b:00.0", "1c:00.0")).toEqual([]);
   });

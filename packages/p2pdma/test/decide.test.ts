@@ -255,6 +255,29 @@ describe("what is unknown (p2pdma R29)", () => {
     const decision = ask(topology, "04:00.0", "05:00.0");
     expect(decision.possible).toEqual(["bus-addr", "not-supported"]);
     expect(decision.bridgeHidden).toBe(true);
+    // The kernel counts the bridge that is missing (p2pdma R13).
+    expect(decision).toMatchObject({ distance: 2, distanceAtLeast: true });
+  });
+
+  it("p2pdma R13: a distance is exact where every bridge on the way is shown, and a least one where not", () => {
+    const functions = [
+      host("00:00.0", "8086:1234"),
+      { at: "00:01.0", type: "root-port", buses: "01-05" },
+      { at: "00:02.0", type: "root-port", buses: "06-06" },
+      { at: "04:00.0" },
+      { at: "06:00.0" },
+      { at: "06:00.1" },
+      { at: "65:00.0" },
+    ] as const;
+    // Roots are judged by what is on them: 65 is none.
+    const topology = machine(functions, false);
+    const least = (provider: string, client: string): unknown =>
+      ask(topology, provider, client).distanceAtLeast;
+    expect(least("06:00.0", "06:00.1")).toBeUndefined();
+    expect(least("06:00.0", "00:00.0")).toBeUndefined();
+    expect(least("04:00.0", "04:00.0")).toBeUndefined();
+    expect(least("04:00.0", "06:00.0")).toBe(true);
+    expect(least("06:00.0", "65:00.0")).toBe(true);
   });
 });
 

@@ -59,7 +59,8 @@ function distanceText({ subject, decision }: Account): string {
   const words = place === undefined ? "" : `; ${place}: ${pathClassWords[place]}`;
   const refused =
     decision.mapType === "not-supported" ? " (the kernel says -1 where it refuses)" : "";
-  return `${String(decision.distance)}${refused}${words}`;
+  const least = decision.distanceAtLeast === true ? "at least " : "";
+  return `${least}${String(decision.distance)}${refused}${words}`;
 }
 
 function linkText({ subject, decision }: Account): string {

@@ -91,7 +91,7 @@ function acsFixes(p2pdma: P2pdma, decision: P2pdmaDecision): Fix[] {
   const after = p2pdma.copy();
   for (const port of ports) after.setAcs(port, withoutRedirect(p2pdma.acsOf(port)));
   const gives = after.decide(decision.provider, decision.client).mapType;
-  const paths = ports.map((port) => pathOf(topology, port));
+  const paths = ports.map((port) => pathOf(topology, port) ?? port);
   const groups = differingGroups(
     groupsOf(topology, (index) => p2pdma.acsOf(index)),
     groupsOf(topology, (index) => after.acsOf(index)),
@@ -105,10 +105,14 @@ function acsFixes(p2pdma: P2pdma, decision: P2pdmaDecision): Fix[] {
           where: "kernel command line",
           text: `pci=disable_acs_redir=${ports.join(";")}`,
         },
-        {
-          where: "or by path, which outlives new bus numbers",
-          text: `pci=disable_acs_redir=${paths.join(";")}`,
-        },
+        ...(paths.join() === ports.join()
+          ? []
+          : [
+              {
+                where: "or by path, which outlives new bus numbers",
+                text: `pci=disable_acs_redir=${paths.join(";")}`,
+              },
+            ]),
         {
           where: "or bit by bit: 0 clears, x leaves, from DT down to SV",
           text: `pci=config_acs=${ports.map((port) => `x0x00xx@${port}`).join(";")}`,
@@ -127,11 +131,16 @@ function acsFixes(p2pdma: P2pdma, decision: P2pdmaDecision): Fix[] {
   ];
 }
 
-/** `0000:00:01.0/00.0/08.0`: the device by its way from the root bus, as kernel parameters take it. */
-function pathOf(topology: PciTopology, address: string): string {
+/**
+ * `0000:00:01.0/00.0/08.0`: the device by its way from the root bus, as kernel parameters take it. Undefined where a bridge on the way is not
+ * in the input: the kernel compares every step, and a path that lacks one fits nothing.
+ * @see Linux 7.2 drivers/pci/pci.c, pci_dev_str_match_path()
+ */
+function pathOf(topology: PciTopology, address: string): string | undefined {
   const steps: string[] = [];
   let index = topology.indexOf(address);
   for (let at = topology.functions[index]; at !== undefined; at = topology.functions[index]) {
+    if (at.hiddenUpstream === true) return undefined;
     index = at.parent;
     steps.unshift(index < 0 ? at.address : at.address.slice(-4));
   }

@@ -18,11 +18,14 @@ export const pathClassWords: Readonly<Record<PathClass, string>> = {
 /**
  * Class of a pair by place alone: where ACS redirects, requests go up further than it says.
  *
- * @returns undefined where NUMA nodes or port types decide and the input does not show them, or the roots are not in the input
+ * @returns undefined where NUMA nodes or port types decide and the input does not show them, or the roots or a bridge on the way are not in
+ *   the input
  */
 export function pathClass(topology: PciTopology, decision: P2pdmaDecision): PathClass | undefined {
   if (decision.provider === decision.client) return "X";
   const { commonAncestor, upPath, downPath } = decision;
+  // A bridge that is not in the input may be one more, or a nearer one above both.
+  if (decision.bridgeHidden === true) return undefined;
   if (commonAncestor !== undefined) {
     const counted = [...upPath, ...downPath].map(({ address }) => {
       const fn = topology.get(address);
