@@ -23,17 +23,22 @@ export function isNarrowed(selection: Selection): boolean {
 /**
  * Endpoints that the selectors leave, in address order; all where there is none.
  *
- * @throws DmaBufError EINVAL for a class or selector that means nothing, ENODEV where nothing matches.
+ * @throws DmaBufError EINVAL for a class or selector that means nothing, ENODEV where nothing matches, or there are bridges only.
  */
 export function select(topology: PciTopology, selection: Selection): readonly PciFunctionInfo[] {
   const tests = selectorTests(topology, selection);
   const chosen = topology.endpoints().filter((fn) => tests.every((test) => test(fn)));
+  if (chosen.length === 0 && tests.length === 0) {
+    throw new DmaBufError("ENODEV", "select", `${topology.source.name} has no endpoint`, {
+      hint: "it lists bridges only: list the whole machine, with lspci -vvv as root",
+    });
+  }
   if (chosen.length === 0) {
     const given = [selection.slot, selection.device, selection.class].filter((text) => text);
     throw new DmaBufError(
       "ENODEV",
       "select",
-      `no endpoint of ${topology.source.name} matches ${given.join(" ")}`.trimEnd(),
+      `no endpoint of ${topology.source.name} matches ${given.join(" ")}`,
       { hint: "widen -s, -d or --class; without them every endpoint is taken" },
     );
   }

@@ -132,6 +132,16 @@ describe("matrix --json", () => {
   );
 });
 
+test("a machine of bridges only has no pairs: one line says so, and what to do", async () => {
+  const bridge =
+    "00:00.0 PCI bridge: Intel Corporation Device 1234\n\tBus: primary=00, secondary=01, subordinate=01, sec-latency=0\n";
+  const { code, out, err } = await runCli("matrix", "-F", file("bridges.txt", bridge));
+  expect([code, out]).toEqual([2, ""]);
+  expect(err).toMatch(
+    /^peerbar: ENODEV: select: \S+ has no endpoint; it lists bridges only: .*\n$/,
+  );
+});
+
 function expectSameTexts(p2pdma: P2pdma, members?: readonly string[]): void {
   const pairs = makeMatrix(p2pdma, members);
   for (const write of [

@@ -23,6 +23,7 @@ import { EpisodeRecorder, writeEpisode } from "../report/episode.js";
 import { parseBackend } from "../share/world.js";
 import { readShipped, readSubject } from "../source.js";
 import { makeStyle } from "../style.js";
+import { plural } from "../wrap.js";
 
 export interface DemoOptions {
   readonly file?: string | undefined;
@@ -83,7 +84,7 @@ function introduce(told: Timeline, subject: Subject): void {
   const bridges = topology.functions.filter((fn) => fn.busNumbers !== undefined).length;
   told.step(`the machine: ${topology.source.name}`);
   told.say(
-    `${String(topology.functions.length)} functions, ${String(bridges)} bridges, ${String(topology.hostBridges.length)} host bridges; CPU ${cpu}${cpuEvidence === "" ? " (the capture does not say; --cpu would)" : ` (${cpuEvidence})`}`,
+    `${plural(topology.functions.length, "function")}, ${plural(bridges, "bridge")}, ${plural(topology.hostBridges.length, "host bridge")}; CPU ${cpu}${cpuEvidence === "" ? " (the capture does not say; --cpu would)" : ` (${cpuEvidence})`}`,
     { functions: topology.functions.length, bridges, cpu },
   );
 }

@@ -140,7 +140,7 @@ function writeTable(io: Io, { subject, endpoints, pairs }: Answers): void {
   io.out(paragraph(legend, width));
   io.out(
     paragraph(
-      `${String(pairs.size ** 2)} pairs: ${total.join(", ")}. One pair and its reasons: peerbar why PROVIDER CLIENT`,
+      `${plural(pairs.size ** 2, "pair")}: ${total.join(", ")}. One pair and its reasons: peerbar why PROVIDER CLIENT`,
       width,
     ),
   );

@@ -30,7 +30,9 @@ export function moveDevice(
     if (moved.has(index)) return { ...rest, ...place, parent: port };
     return { ...rest, ...place, ...(hiddenUpstream === true ? { hiddenUpstream } : {}) };
   });
-  const count = below.size === 1 ? "" : ` and ${(below.size - 1).toString()} functions with it`;
+  const others = below.size - 1;
+  const count =
+    others === 0 ? "" : ` and ${others.toString()} function${others === 1 ? "" : "s"} with it`;
   return { functions: result, change: `${fn.address}${count} below ${above.address}` };
 }
 
