@@ -63,7 +63,7 @@ function findDevices(tree: SysfsTree): Map<string, string> {
     found.set(name, path.endsWith(`/${name}`) ? path : `bus/pci/devices/${name}`);
   }
   for (const name of tree.list("devices") ?? []) {
-    if (/^pci[0-9a-f]{4,8}:[0-9a-f]{2}$/.test(name)) walkDevices(tree, `devices/${name}`, found, 0);
+    if (rootName.test(name)) walkDevices(tree, `devices/${name}`, found, 0);
   }
   return found;
 }
@@ -85,8 +85,9 @@ function walkDevices(
 ): void {
   if (depth > MAX_DEPTH) return;
   for (const name of tree.list(path) ?? []) {
-    if (!isDeviceName(name)) continue;
     const child = `${path}/${name}`;
+    if (rootName.test(name)) walkDevices(tree, child, found, depth + 1);
+    if (!isDeviceName(name)) continue;
     // A link to another device (virtfn, physfn) is not a place in the tree.
     if (tree.readlink(child) !== undefined) continue;
     const known = found.get(name);
@@ -95,9 +96,15 @@ function walkDevices(
   }
 }
 
-/** `devices/pci0000:80/...`: the root bus that the path names. */
+const rootName = /^pci([0-9a-f]{4,8}):([0-9a-f]{2})$/;
+
+/**
+ * `devices/pci0000:80/...`: the root bus that the path names. A host bridge may be a PCI function itself (Intel VMD: `pci0000:00/0000:00:0e.0/
+ * pci10000:e0/...`): the last one is the function's own.
+ */
 function rootOf(path: string): KnownRoot | undefined {
-  const match = /(?:^|\/)pci([0-9a-f]{4,8}):([0-9a-f]{2})\//.exec(path);
+  const above = path.split("/").slice(0, -1);
+  const match = rootName.exec(above.findLast((part) => rootName.test(part)) ?? "");
   if (match === null) return undefined;
   return {
     domain: Number.parseInt(match[1] ?? "", 16),

@@ -64,7 +64,43 @@ function device(
   ];
 }
 
+/** Intel VMD: a function of domain 0 that is the host bridge of a domain of its own, with a drive behind a root port. */
+function volume(length: number): [string, SysfsEntry][] {
+  const vmd = new Config().header(0x8086, 0x28c0, 0x010400).express(9);
+  const below = `${root}/0000:00:0e.0/pci10000:e0`;
+  const numbered = new Config().header(0x8086, 0x347a, 0x060400, 1).express(4);
+  const drive = new Config().header(0x144d, 0xa80a, 0x010802).express(0);
+  return [
+    ...device(root, "0000:00:0e.0", vmd, length),
+    ...device(below, "10000:e0:06.0", numbered.u8(0x19, 0xe1).u8(0x1a, 0xe1), length),
+    ...device(`${below}/10000:e0:06.0`, "10000:e1:00.0", drive, length),
+  ];
+}
+
 describe("sysfs trees", () => {
+  it.each([
+    ["as root", 4096],
+    ["as a user", 64],
+  ])(
+    "p2pdma section 5, %s: a root bus below a function is the one that the path names last",
+    (_, length) => {
+      const links = volume(length);
+      const bare = links.filter(([path]) => !path.startsWith("bus/"));
+      for (const entries of [links, bare]) {
+        const { functions, hostBridges } = parseSysfs(new MapSysfsTree(entries));
+        expect(functions.map((fn) => [fn.address, fn.parent, fn.hostBridge])).toEqual([
+          ["0000:00:0e.0", -1, 0],
+          ["10000:e0:06.0", -1, 1],
+          ["10000:e1:00.0", 1, 1],
+        ]);
+        expect(hostBridges).toEqual([
+          { domain: 0, bus: 0, first: 0, complete: true },
+          { domain: 0x1_0000, bus: 0xe0, first: 1, complete: true },
+        ]);
+      }
+    },
+  );
+
   const topology = parseSysfs(new MapSysfsTree(tree()));
 
   it("takes the chain from real paths and the root bus from pciDDDD:BB", () => {
