@@ -162,6 +162,21 @@ describe("drift", () => {
     );
   });
 
+  it("a number of a BAR that lspci -v does not print is not shown, its kind and size are", () => {
+    const nic = "01:00.0 Ethernet controller: Mellanox Technologies Device 1017\n";
+    const numbered = parseTopology(
+      `${nic}\tControl: Mem+\n\tRegion 2: Memory at 90000000 (32-bit, non-prefetchable) [size=16M]\n`,
+    );
+    const counted = (size: string): PciTopology =>
+      parseTopology(
+        `${nic}\tFlags: bus master\n\tMemory at 90000000 (32-bit, non-prefetchable) [size=${size}]\n`,
+      );
+    const seen = (machine: PciTopology): unknown =>
+      driftOf(numbered, machine).filter(({ name }) => name === "bars");
+    expect(seen(counted("16M"))).toEqual([expect.objectContaining({ how: "not-shown" })]);
+    expect(seen(counted("32M"))).toEqual([expect.objectContaining({ how: "differs" })]);
+  });
+
   it("virtual functions that a listing without privilege shows as functions are no other devices (p2pdma R29)", () => {
     const list = (capabilities: string): string =>
       `00:00.0 Host bridge: Intel Corporation Device 1234\n\n${[0, 2, 3]

@@ -147,7 +147,8 @@ function barsValue({ bars, noMemoryBars }: PciFunctionInfo): string | undefined 
 function barValue(bar: PciBarInfo | undefined): string[] {
   if (bar === undefined) return [];
   const length = bar.length === undefined ? "?" : `0x${bar.length.toString(16)}`;
-  return [`${bar.index.toString()}:${bar.kind}:${length}`];
+  const index = bar.indexInferred === true ? "?" : bar.index.toString();
+  return [`${index}:${bar.kind}:${length}`];
 }
 
 /** Of each function the first place of its IOMMU group: who must be trusted together, without the group's number. */
