@@ -19,6 +19,9 @@ export class MapperProbe implements DmaMapper {
   #calls = 0;
   /** Which of the calls that may fail (link, sync, map) does, counted from 1 after {@link failNth}; 0: none. */
   #failNth = 0;
+  /** Whether {@link tryAllocIova} asks the device's own mapper; false: as one whose IOVA space is used up, or that has none. */
+  grants = true;
+  #directions: DmaDirection[] = [];
 
   /** @param inner - the device's own mapper, which does the work; the caller's */
   constructor(inner: DmaMapper) {
@@ -51,6 +54,13 @@ export class MapperProbe implements DmaMapper {
     return this.#calls;
   }
 
+  /** Directions of all links and range mappings since the last time, in order. */
+  takeDirections(): readonly DmaDirection[] {
+    const seen = this.#directions;
+    this.#directions = [];
+    return seen;
+  }
+
   /** Refuses the `nth` such call from now; 0 ends it. */
   failNth(nth: number): void {
     this.#calls = 0;
@@ -63,13 +73,14 @@ export class MapperProbe implements DmaMapper {
   }
 
   tryAllocIova(size: bigint): IovaState | undefined {
-    const state = this.#inner.tryAllocIova(size);
+    const state = this.grants ? this.#inner.tryAllocIova(size) : undefined;
     if (state !== undefined) this.#states.set(state, 0n);
     return state;
   }
 
   link(state: IovaState, offset: bigint, range: PhysRange, direction: DmaDirection): void {
     this.#maybeFail("EADDRINUSE", "dma.link");
+    this.#directions.push(direction);
     this.#inner.link(state, offset, range, direction);
     this.#states.set(state, (this.#states.get(state) ?? 0n) + range.length);
   }
@@ -97,6 +108,7 @@ export class MapperProbe implements DmaMapper {
 
   mapPhys(range: PhysRange, direction: DmaDirection): DmaAddr {
     this.#maybeFail("ENOMEM", "dma.mapPhys");
+    this.#directions.push(direction);
     const address = this.#inner.mapPhys(range, direction);
     this.#mapped += 1;
     return address;
@@ -104,6 +116,7 @@ export class MapperProbe implements DmaMapper {
 
   /** Counts, and hands on. */
   unmapPhys(address: DmaAddr, length: bigint, direction: DmaDirection): void {
+    this.#directions.push(direction);
     this.#inner.unmapPhys(address, length, direction);
     this.#mapped -= 1;
   }

@@ -13,6 +13,9 @@ import { wrongImporters } from "./wrong/importers.js";
 
 /** Wrong in one thing that two cases ask for. */
 const also: Readonly<Record<string, readonly string[]>> = {
+  "attach/independent": ["map/without-iova-space"],
+  "attach/refuses-importer-without-peer2peer": ["attach/order-of-refusals"],
+  "map/failure-in-a-later-range-leaves-nothing": ["map/without-iova-space"],
   "import/several-ranges": ["import/write-crosses-entries"],
   "map/without-the-lock-refused": ["buffer/invalidate-needs-the-lock"],
   "revoke/waits-for-fences-of-every-usage": ["buffer/cpu-access-waits-at-its-begin"],

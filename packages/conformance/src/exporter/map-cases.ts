@@ -1,13 +1,8 @@
-import {
-  type DmaAddr,
-  type DmaBuf,
-  isDmaBufError,
-  MAX_SEGMENT_BYTES,
-  PAGE_SIZE,
-} from "@peerbar/core";
+import { type DmaAddr, MAX_SEGMENT_BYTES, PAGE_SIZE } from "@peerbar/core";
 import type { ConformanceCase } from "../case.js";
-import { check, equal, expectErrno, expectViolation, show } from "../expect.js";
+import { check, equal, expectErrno, expectViolation } from "../expect.js";
 import { probeDevice } from "../mapper-probe.js";
+import { failEveryStep } from "./fail-every-step.js";
 import type { ExporterCapability, ExporterFixture } from "./fixture.js";
 import { ScriptedImporter } from "./scripted-importer.js";
 
@@ -232,32 +227,6 @@ const failureOfSeveralRanges: ExporterCase = {
     buffer.close();
   },
 };
-
-/** Makes the first, second, ... call of the mapper fail until a map gets through. */
-async function failEveryStep(buffer: DmaBuf, fixture: ExporterFixture): Promise<void> {
-  const { device, probe } = probeDevice(fixture.device);
-  check(probe !== undefined, "the fixture's device has no mapper");
-  const importer = new ScriptedImporter(buffer, device);
-  let failures = 0;
-  while (failures < 100) {
-    probe.failNth(failures + 1);
-    try {
-      await importer.map();
-      break;
-    } catch (error) {
-      check(isDmaBufError(error), `map failed with ${show(error)}`);
-    }
-    failures += 1;
-    equal(importer.attachment.mappings, 0, `mappings after failure ${String(failures)}`);
-    equal(probe.linked, 0n, `bytes still linked after failure ${String(failures)}`);
-    equal(probe.mapped, 0, `ranges still mapped after failure ${String(failures)}`);
-  }
-  probe.failNth(0);
-  check(failures < 100, "map fails although the mapper does not");
-  check(failures > 0, "map never asked the device's mapper");
-  await importer.leave();
-  check(probe.isEmpty, "the mapper still holds something after detach");
-}
 
 const unreachable: ExporterCase = {
   id: "map/unreachable-device-refused",

@@ -24,6 +24,17 @@ import {
   pinnedSubject,
 } from "../fixtures/variants.js";
 import {
+  asksRevocableFirst,
+  countsAfresh,
+  countsFailedMaps,
+  drainsTheFirst,
+  keepsAReference,
+  leaksARange,
+  mapsBothWays,
+  opensAgain,
+  restoresAtOnce,
+} from "./change-exporters.js";
+import {
   disablesFirst,
   exportsForeignMemory,
   frozenRoute,
@@ -426,4 +437,13 @@ export const wrongExporters: Readonly<Record<string, ExporterSubject>> = {
   "buffer/cpu-access-waits-at-its-begin": waitsAtTheEnd,
   "buffer/invalidate-needs-the-lock": tellsUnlocked,
   "buffer/mmap-bounds": mapsPastTheEnd,
+  "revoke/drains-every-buffer": drainsTheFirst,
+  "revoke/waits-for-no-failed-map": countsFailedMaps,
+  "revoke/restore-waits-its-turn": restoresAtOnce,
+  "restore/of-what-is-there": countsAfresh,
+  "release/after-revoke-and-restore": keepsAReference,
+  "close/is-final": opensAgain,
+  "attach/order-of-refusals": asksRevocableFirst,
+  "map/direction-is-permission": mapsBothWays,
+  "map/without-iova-space": leaksARange,
 };
