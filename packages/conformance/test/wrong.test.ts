@@ -11,7 +11,7 @@ import { wrongBackends } from "./wrong/backends.js";
 import { wrongExporters } from "./wrong/exporters.js";
 import { wrongImporters } from "./wrong/importers.js";
 
-/** Wrong in one thing that two cases ask for. */
+/** Wrong in one thing that several cases ask for. */
 const also: Readonly<Record<string, readonly string[]>> = {
   "attach/independent": ["map/without-iova-space"],
   "attach/refuses-importer-without-peer2peer": ["attach/order-of-refusals"],
@@ -20,7 +20,15 @@ const also: Readonly<Record<string, readonly string[]>> = {
   "map/without-the-lock-refused": ["buffer/invalidate-needs-the-lock"],
   "revoke/waits-for-fences-of-every-usage": ["buffer/cpu-access-waits-at-its-begin"],
   "release/once-after-the-last-reference": ["export/failed-fd-releases-once"],
-  "restore/dynamic-importer-works-again": ["restore/scattered-after-a-move"],
+  "restore/dynamic-importer-works-again": [
+    "restore/scattered-after-a-move",
+    "invalidate/waits-for-the-move",
+    "restore/memory-elsewhere",
+  ],
+  "space/permissions": ["space/copy-does-not-widen", "space/permissions-in-every-domain"],
+  "space/late-domain-is-filled": ["space/restore-takes-what-is-given"],
+  "error/refusal-of-revocable-exporters": ["invalidate/reaches-every-import"],
+  "import/waits-for-kernel-fences": ["invalidate/waits-for-the-move"],
 };
 
 /** Every case has an implementation that is wrong in just that, and is the one case that fails on it. */

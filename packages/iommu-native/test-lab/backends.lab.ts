@@ -13,6 +13,9 @@ const backend: BackendSubject = {
   capabilities: ["phys", "ports"],
   knownGaps: {
     "space/permissions": "the selftest's device tells where an IOVA leads, not who may use it",
+    "space/permissions-in-every-domain": "as above: it tells not who may use an IOVA",
+    "space/copy-of-what-is-revoked":
+      "a file is not revoked in the kernel, but unmapped there: nothing is left to copy",
     "space/ranges-in-order": "iommufd M15: one range a dma-buf; a file is one range",
   },
   turn,

@@ -1,6 +1,7 @@
 import type { ConformanceCase } from "../case.js";
 import { attributeCases } from "./attribute-cases.js";
 import { dmaCases } from "./dma-cases.js";
+import { extentCases } from "./extent-cases.js";
 import type { BackendCapability, BackendFixture } from "./fixture.js";
 import { spaceCases } from "./space-cases.js";
 
@@ -8,5 +9,6 @@ import { spaceCases } from "./space-cases.js";
 export const backendCases: readonly ConformanceCase<BackendFixture, BackendCapability>[] = [
   ...spaceCases,
   ...dmaCases,
+  ...extentCases,
   ...attributeCases,
 ];

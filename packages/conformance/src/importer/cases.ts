@@ -1,4 +1,5 @@
 import type { ConformanceCase } from "../case.js";
+import { dmaCases } from "./dma-cases.js";
 import type { ImporterCapability, ImporterFixture } from "./fixture.js";
 import { importCases } from "./import-cases.js";
 import { keyCases } from "./key-cases.js";
@@ -9,4 +10,5 @@ export const importerCases: readonly ConformanceCase<ImporterFixture, ImporterCa
   ...importCases,
   ...importerRevokeCases,
   ...keyCases,
+  ...dmaCases,
 ];

@@ -1,6 +1,7 @@
 import {
   type DmaBuf,
   DmaBufError,
+  type DmaBufErrorCode,
   FenceContext,
   type InterconnectName,
   type PhysRange,
@@ -279,7 +280,7 @@ function errorCase(
       const buffer = exporter.export(SIZE);
       const before = exporter.held(buffer);
       exporter.fail(step, new DmaBufError(code, `exporter.${step}`, "refused by the suite"));
-      await expectErrno(() => fixture.import(buffer, whole), code, `import, ${step} fails`);
+      await importRefused(exporter, fixture, buffer, code);
       equal(exporter.held(buffer), before, "held after the failed import");
       exporter.fail(step, undefined);
       await (await fixture.import(buffer, whole)).close();
@@ -287,6 +288,26 @@ function errorCase(
       buffer.close();
     },
   };
+}
+
+/** The import fails with that errno; or, of an importer that asks the exporter no earlier than at the first write, that write does. */
+async function importRefused(
+  exporter: WatchedExporter,
+  fixture: ImporterFixture,
+  buffer: DmaBuf,
+  code: DmaBufErrorCode,
+): Promise<void> {
+  const early = async (): Promise<void> => {
+    const lazy = await fixture.import(buffer, whole);
+    const asked = exporter.refused;
+    const written = await lazy.write?.(0n, Uint8Array.of(1));
+    const inTime = asked === 0 && exporter.refused > 0;
+    await lazy.close();
+    if (!inTime) return;
+    equal(written, false, "success of a write that the exporter refused to map");
+    throw new DmaBufError(code, "import", "refused at the first write");
+  };
+  await expectErrno(early, code, "the import of what the exporter refuses");
 }
 
 const noCommonInterconnect: ImporterCase = {
@@ -357,8 +378,17 @@ const kernelFences: ImporterCase = {
     const fence = new FenceContext(0x7100, "conformance-move").next();
     await addKernelFence(buffer, fence);
     const importing = fixture.import(buffer, whole);
-    check(await turns.isPending(importing), "the import did not wait for the KERNEL fence");
+    // One that maps or waits later does so before its device writes, and no byte has moved.
+    const waited = await turns.isPending(importing);
+    const early = waited ? undefined : (await importing).write?.(0n, Uint8Array.of(1));
+    check(waited || early !== undefined, "the import did not wait for the KERNEL fence");
+    if (early !== undefined) {
+      check(await turns.isPending(early), "a write did not wait for the KERNEL fence");
+    }
     fence.signal();
+    if (early !== undefined) {
+      equal(await turns.within(early, "the write"), true, "write, with the fence signalled");
+    }
     const imported = await turns.within(importing, "the import, with the fence signalled");
     await imported.close();
     buffer.close();

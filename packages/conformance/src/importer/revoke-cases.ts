@@ -19,6 +19,8 @@ const unmapsInTime: ImporterCase = {
   needs: ["revocable"],
   async run(fixture, turns) {
     const { exporter, buffer, imported } = await start(fixture);
+    // One that maps at its first write has something to unmap now.
+    await imported.write?.(0n, Uint8Array.of(1));
     const revoked = exporter.revoke();
     check(!(await turns.isPending(revoked)), "the revoke still waits for an unmap");
     equal(exporter.mapped, 0, "mappings after the revoke");

@@ -39,6 +39,8 @@ export class WatchedExporter extends MemoryExporter {
   scattered = false;
   /** Refuses importers that cannot be revoked. */
   revocableOnly = false;
+  /** How often a step was refused because it was told to fail. */
+  refused = 0;
   readonly #failures = new Map<FailingStep, DmaBufError>();
 
   /** @param offers - interconnects, best first; without it `sgt`, `phys`, and `fd` where the memory has descriptors */
@@ -55,7 +57,14 @@ export class WatchedExporter extends MemoryExporter {
   /** @internal */
   throwIfFailing(step: FailingStep): void {
     const error = this.#failures.get(step);
-    if (error !== undefined) throw error;
+    if (error === undefined) return;
+    this.refused += 1;
+    throw error;
+  }
+
+  /** While revoked: the buffer's memory is elsewhere from now on, as after a move. Same length. */
+  move(buffer: DmaBuf, ranges: readonly PhysRange[]): void {
+    if (buffer.ops instanceof WatchedBuffer) buffer.ops.ranges = ranges;
   }
 
   /** What importers hold of the buffer and of this exporter now, as one line to compare. */
@@ -82,7 +91,6 @@ class WatchedBuffer extends MemoryBuffer {
   #fd: number | undefined;
   /** What undoes each table that was mapped page by page. */
   readonly #scattered = new Map<ScatterTable, () => void>();
-
   constructor(
     exporter: WatchedExporter,
     ranges: readonly PhysRange[],

@@ -124,7 +124,8 @@ export class MemoryExporter {
 export class MemoryBuffer implements ExporterOps {
   readonly name: string = "memory-exporter";
   readonly exporter: MemoryExporter;
-  readonly ranges: readonly PhysRange[];
+  /** Where the memory is. May change while nothing is mapped. */
+  ranges: readonly PhysRange[];
   /** Set once, right after export. */
   buffer: DmaBuf | undefined;
   /** Written and read with the reservation held, but for attach's early look. */

@@ -130,6 +130,9 @@ export class SimpleAddressSpace implements AddressSpace {
     if (area?.length !== length) {
       throw new DmaBufError("ENOENT", "ioas.copy", `nothing of that length at ${hex(sourceIova)}`);
     }
+    if (request.access.includes("w") && !area.writable) {
+      throw new DmaBufError("EPERM", "ioas.copy", "the source was mapped for reading");
+    }
     const copied = this.#add(area.pieces, { ...request, slice: area.slice });
     if (area.revoked) copied.revoke();
     return copied;
@@ -271,6 +274,11 @@ class SimpleArea implements IommuMapping {
     this.length = pieces.reduce((sum, piece) => sum + piece.length, 0n);
     this.#access = access;
     this.#domains = domains;
+  }
+
+  /** A copy may not write what its source may not (iommufd R24). */
+  get writable(): boolean {
+    return this.#access.includes("w");
   }
 
   get revoked(): boolean {

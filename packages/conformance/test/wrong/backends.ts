@@ -13,6 +13,7 @@ import {
   isDmaBufError,
   type MapRequest,
   type PhysRange,
+  physAddr,
 } from "@peerbar/core";
 import { cleansMmio, forgetsMmio } from "./more-backends.js";
 
@@ -375,6 +376,59 @@ export const wrongBackends: Readonly<Record<string, BackendSubject>> = {
   }),
   "dma/map-phys": wrong({ dma: () => ({ unmapPhys: () => undefined }) }),
   "dma/direct": directThatOffersIovas(),
+  "space/translates-in-runs": wrong({
+    port: (port) => ({
+      translate: (pfn, most, write, out) => (port.translate(pfn, 1, write, out) > 0 ? most : 0),
+    }),
+  }),
+  // A large page has no low address bits.
+  "space/large-pages": mapping((ranges, request, map) =>
+    map(
+      ranges.map(({ start, length }) => {
+        const fits = (request.iova ?? 1n) % 0x20_0000n === 0n && length >= 0x20_0000n;
+        return { start: physAddr(fits ? start & ~0x1f_ffffn : start), length };
+      }),
+      request,
+    ),
+  ),
+  "space/permissions-in-every-domain": wrong({
+    space: (space) => ({
+      copy: (source, at, length, request) =>
+        space.copy(original(source), at, length, {
+          ...request,
+          // The mapping has its area's permission, whatever the copy asked for.
+          access: original(source) === space ? "rw" : request.access,
+        }),
+    }),
+  }),
+  "space/copy-does-not-widen": wrong({
+    space: (space) => ({
+      copy: (source, at, length, request) =>
+        renaming(() => space.copy(original(source), at, length, request), "EPERM", "EIO"),
+    }),
+  }),
+  "space/copy-of-what-is-revoked": wrong({
+    space: (space) => ({
+      copy: (source, at, length, request) => {
+        const copy = space.copy(original(source), at, length, request);
+        if (copy.revoked) throw new DmaBufError("ENOENT", "ioas.copy", "the source is gone");
+        return copy;
+      },
+    }),
+  }),
+  "space/restore-takes-what-is-given": mapping((ranges, request, map) => {
+    const right = map(ranges, request);
+    return patched<IommuMapping>(right, {
+      restore: () => right.restore?.("phys", ranges),
+    });
+  }),
+  "dma/unlink-one-of-two": wrong({
+    dma: (dma) => ({
+      unlink: (state, offset, length) => {
+        dma.unlink(state, 0n, offset + length);
+      },
+    }),
+  }),
   "space/mmio-in-every-domain": forgetsMmio,
   "dma/cpu-stays-away-from-mmio": cleansMmio,
   "dma/faults-are-recorded-not-thrown": wrong({

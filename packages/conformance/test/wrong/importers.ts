@@ -18,6 +18,13 @@ import {
 } from "@peerbar/core";
 import { simpleImporterSubject } from "../fixtures/importers.js";
 import {
+  keepsAddresses,
+  postsUnlocked,
+  tellsTheLast,
+  waitsOnce,
+  writesAfterClose,
+} from "./dma-importers.js";
+import {
   freesTheKey,
   givesCpuPages,
   releasesUnderTheLock,
@@ -354,4 +361,9 @@ export const wrongImporters: Readonly<Record<string, ImporterSubject>> = {
   "rereg/does-not-revive": revivesByRereg,
   "rereg/takes-other-memory": releasesUnderTheLock,
   "restore/scattered-after-a-move": stalePageSize,
+  "close/ends-dma": writesAfterClose,
+  "race/revoke-during-write": postsUnlocked,
+  "invalidate/reaches-every-import": tellsTheLast,
+  "invalidate/waits-for-the-move": waitsOnce,
+  "restore/memory-elsewhere": keepsAddresses,
 };
