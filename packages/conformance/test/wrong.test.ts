@@ -18,7 +18,12 @@ const also: Readonly<Record<string, readonly string[]>> = {
   "map/failure-in-a-later-range-leaves-nothing": ["map/without-iova-space"],
   "import/several-ranges": ["import/write-crosses-entries"],
   "map/without-the-lock-refused": ["buffer/invalidate-needs-the-lock"],
-  "revoke/waits-for-fences-of-every-usage": ["buffer/cpu-access-waits-at-its-begin"],
+  "revoke/waits-for-fences-of-every-usage": [
+    "buffer/cpu-access-waits-at-its-begin",
+    "revoke/waits-for-fences-of-the-invalidation",
+  ],
+  "close/leaves-nothing": ["race/two-closes"],
+  "race/revoke-during-close": ["race/two-closes"],
   "release/once-after-the-last-reference": ["export/failed-fd-releases-once"],
   "restore/dynamic-importer-works-again": [
     "restore/scattered-after-a-move",

@@ -100,6 +100,30 @@ const permissionsEverywhere: BackendCase = {
   },
 };
 
+const detachOne: BackendCase = {
+  id: "space/detach-one-of-two",
+  title: "of two devices in one domain one leaves: the other goes on, and a revoke reaches it",
+  rules: "iommufd R14, R18, R26",
+  needs: ["phys", "ports"],
+  run(fixture) {
+    const [a, b] = [new BackendProbe(fixture, A), new BackendProbe(fixture, B)];
+    const space = fixture.iommu.allocAddressSpace();
+    space.attach(a.device);
+    space.attach(b.device);
+    const memory = fixture.memory(SIZE);
+    const mapping = mapRanges(space, [memory]);
+    space.detach(a.device);
+    b.expectReaches(mapping.iova, memory, "the device that stays");
+    const later = fixture.memory(SIZE);
+    const second = mapRanges(space, [later]);
+    b.expectReaches(second.iova, later, "what is mapped afterwards");
+    mapping.revoke();
+    b.expectBlocked(mapping.iova, SIZE, "revoked, the device that stays");
+    space[dispose]();
+    return Promise.resolve();
+  },
+};
+
 const copyWidens: BackendCase = {
   id: "space/copy-does-not-widen",
   title: "a copy that asks to write what was mapped for reading gives EPERM and maps nothing",
@@ -220,6 +244,7 @@ export const extentCases: readonly BackendCase[] = [
   runs,
   large,
   permissionsEverywhere,
+  detachOne,
   copyWidens,
   copyOfRevoked,
   restoresWhatIsGiven,

@@ -45,6 +45,32 @@ const drainsEveryBuffer: ExporterCase = {
   },
 };
 
+const fencesOfImporters: ExporterCase = {
+  id: "revoke/waits-for-fences-of-the-invalidation",
+  title: "a fence that an importer adds when it is told, for DMA still running, is waited for too",
+  rules: "dma-buf R28, R30, R36, vfio-pci-dmabuf R16",
+  needs: ["revoke"],
+  async run({ device, ...fixture }, turns) {
+    const buffer = await fixture.export(SIZE);
+    const importer = new ScriptedImporter(buffer, device);
+    contexts += 1;
+    const fence = new FenceContext(contexts, "conformance-importer").next();
+    importer.whenInvalidated = (held) => {
+      buffer.reservation.reserveFences(held, 1);
+      buffer.reservation.addFence(held, fence, "bookkeep");
+    };
+    const revoked = must(fixture.revoke?.());
+    check(await turns.isPending(revoked), "revoke finished with the importer's DMA running");
+    equal(importer.invalidations, 1, "invalidations");
+    fence.signal();
+    await turns.within(revoked, "the revoke, with the fence signalled");
+    importer.whenInvalidated = "unmap";
+    await turns.within(must(fixture.restore?.()), "the restore");
+    importer.attachment.detach();
+    buffer.close();
+  },
+};
+
 const failedMapIsNone: ExporterCase = {
   id: "revoke/waits-for-no-failed-map",
   title: "a map that failed is none: a revoke does not wait for its unmap, nor counts it away",
@@ -202,6 +228,7 @@ function must(operation: Promise<void> | undefined): Promise<void> {
 /** Changes of the memory's availability that meet each other, several buffers, failures, or the last reference. */
 export const changeCases: readonly ExporterCase[] = [
   drainsEveryBuffer,
+  fencesOfImporters,
   failedMapIsNone,
   restoreWaits,
   restoreOfWhatIsThere,

@@ -193,6 +193,20 @@ const revokeDuringClose: ImporterCase = {
   },
 };
 
+const closeTwice: ImporterCase = {
+  id: "race/two-closes",
+  title: "two closes at once both end, and nothing is given back twice or left",
+  rules: "dma-buf R14, R25, rdma-umem R15",
+  async run(fixture, turns) {
+    const { exporter, buffer, before, imported } = await start(fixture);
+    const both = [imported.close(), imported.close()].map((close) => Promise.resolve(close));
+    await turns.within(Promise.all(both), "two closes at once");
+    await turns.settle();
+    equal(exporter.held(buffer), before, "held after both");
+    buffer.close();
+  },
+};
+
 interface Started {
   readonly exporter: WatchedExporter;
   readonly buffer: DmaBuf;
@@ -259,4 +273,5 @@ export const importerRevokeCases: readonly ImporterCase[] = [
   pinnedStaysDead,
   revokeDuringImport,
   revokeDuringClose,
+  closeTwice,
 ];

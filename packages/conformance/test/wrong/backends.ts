@@ -3,6 +3,7 @@ import { PhysicalMemory, SimpleIommu } from "@peerbar/conformance/reference";
 import {
   type AddressSpace,
   DmaBufError,
+  type DmaDevice,
   type DmaMapper,
   type IommuBackend,
   type IommuClient,
@@ -400,6 +401,22 @@ export const wrongBackends: Readonly<Record<string, BackendSubject>> = {
           access: original(source) === space ? "rw" : request.access,
         }),
     }),
+  }),
+  // The domain ends with the first device that leaves it.
+  "space/detach-one-of-two": wrong({
+    space: (space) => {
+      const inside = new Map<string, DmaDevice>();
+      return {
+        attach: (device, domain) => {
+          if (domain === undefined) inside.set(device.name, device);
+          return space.attach(device, domain);
+        },
+        detach: (device) => {
+          space.detach(device);
+          for (const other of inside.values()) space.detach(other);
+        },
+      };
+    },
   }),
   "space/copy-does-not-widen": wrong({
     space: (space) => ({

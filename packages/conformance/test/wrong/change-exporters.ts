@@ -41,6 +41,28 @@ class DrainsTheFirst extends MemoryBuffer {
 
 export const drainsTheFirst = over(DrainsTheFirst);
 
+/** Waits for the fences it knows of, and then tells the importers, who add theirs. */
+class WaitsBeforeItTells extends MemoryBuffer {
+  override async setRevoked(revoked: boolean, options: WaitOptions | undefined): Promise<void> {
+    const { buffer } = this;
+    if (buffer === undefined || buffer.released || this.revoked === revoked) return;
+    const reference = buffer.get();
+    const held = await buffer.reservation.lock(options);
+    try {
+      if (revoked) this.revoked = true;
+      await buffer.reservation.wait("bookkeep", options);
+      buffer.invalidateMappings(held);
+      this.revoked = revoked;
+    } finally {
+      held.release();
+    }
+    if (revoked) await this.drain(options);
+    reference.put();
+  }
+}
+
+export const waitsBeforeItTells = over(WaitsBeforeItTells);
+
 /** Counts a mapping before it has worked: the reference that an error path forgets. */
 class CountsFailedMaps extends MemoryBuffer {
   #forgotten = 0;

@@ -115,3 +115,26 @@ class KeepsAddresses extends SimpleImport {
 }
 
 export const keepsAddresses = direct(KeepsAddresses);
+
+/** Gives back what it saw mapped, and again where somebody else is closing too. */
+class UnmapsForBoth extends SimpleImport {
+  #closing: ScatterTable | undefined;
+
+  override async close(): Promise<void> {
+    const { attachment } = this;
+    const other = this.#closing;
+    this.#closing = this.table;
+    if (other !== undefined && attachment !== undefined) {
+      const held = await this.buffer.reservation.lock();
+      try {
+        attachment.unmap(other, "bidirectional", held);
+      } finally {
+        held.release();
+      }
+    }
+    await super.close();
+    this.#closing = undefined;
+  }
+}
+
+export const unmapsForBoth = over(UnmapsForBoth);

@@ -33,6 +33,7 @@ import {
   mapsBothWays,
   opensAgain,
   restoresAtOnce,
+  waitsBeforeItTells,
 } from "./change-exporters.js";
 import {
   disablesFirst,
@@ -438,6 +439,7 @@ export const wrongExporters: Readonly<Record<string, ExporterSubject>> = {
   "buffer/invalidate-needs-the-lock": tellsUnlocked,
   "buffer/mmap-bounds": mapsPastTheEnd,
   "revoke/drains-every-buffer": drainsTheFirst,
+  "revoke/waits-for-fences-of-the-invalidation": waitsBeforeItTells,
   "revoke/waits-for-no-failed-map": countsFailedMaps,
   "revoke/restore-waits-its-turn": restoresAtOnce,
   "restore/of-what-is-there": countsAfresh,

@@ -21,6 +21,7 @@ import {
   keepsAddresses,
   postsUnlocked,
   tellsTheLast,
+  unmapsForBoth,
   waitsOnce,
   writesAfterClose,
 } from "./dma-importers.js";
@@ -362,6 +363,7 @@ export const wrongImporters: Readonly<Record<string, ImporterSubject>> = {
   "rereg/takes-other-memory": releasesUnderTheLock,
   "restore/scattered-after-a-move": stalePageSize,
   "close/ends-dma": writesAfterClose,
+  "race/two-closes": unmapsForBoth,
   "race/revoke-during-write": postsUnlocked,
   "invalidate/reaches-every-import": tellsTheLast,
   "invalidate/waits-for-the-move": waitsOnce,
