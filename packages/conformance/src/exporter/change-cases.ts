@@ -1,4 +1,4 @@
-import { type DmaBuf, FenceContext } from "@peerbar/core";
+import { type DmaBuf, FenceContext, type Held } from "@peerbar/core";
 import type { ConformanceCase } from "../case.js";
 import { ConformanceFailure, check, equal, expectErrno } from "../expect.js";
 import { probeDevice } from "../mapper-probe.js";
@@ -55,10 +55,11 @@ const fencesOfImporters: ExporterCase = {
     const importer = new ScriptedImporter(buffer, device);
     contexts += 1;
     const fence = new FenceContext(contexts, "conformance-importer").next();
-    importer.whenInvalidated = (held) => {
+    const stillRunning = (held: Held): void => {
       buffer.reservation.reserveFences(held, 1);
       buffer.reservation.addFence(held, fence, "bookkeep");
     };
+    importer.whenInvalidated = stillRunning;
     const revoked = must(fixture.revoke?.());
     check(await turns.isPending(revoked), "revoke finished with the importer's DMA running");
     equal(importer.invalidations, 1, "invalidations");
