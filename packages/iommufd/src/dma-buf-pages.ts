@@ -26,6 +26,8 @@ export interface ImporterContext {
   readonly events: EventSink | undefined;
   /** All objects of one iommufd: the kernel guards them with locks of its own, which nobody waits for long. */
   readonly watch: ObjectWatch | undefined;
+  /** Maps under way: each has a reference and an attachment before it has an area. */
+  readonly importing: Set<Promise<unknown>>;
   /** Beyond Linux: called with the reservation held when a revoked buffer is announced again, or told to be back. */
   readonly restorable: ((pages: DmaBufPages) => void) | undefined;
 }

@@ -174,7 +174,7 @@ export class Ioas implements IommufdObject, AsyncDisposable {
       reference.put();
       throw error;
     }
-    const area = await DmaBufPages.import(
+    const importing = DmaBufPages.import(
       this.#context,
       reference,
       writes(access),
@@ -182,7 +182,14 @@ export class Ioas implements IommufdObject, AsyncDisposable {
       (pages, opened) => this.#insert(pages, opened, request),
       options,
     );
-    return this.#mapping([area]);
+    const pending = this.#context.importing;
+    pending.add(importing);
+    try {
+      return this.#mapping([await importing]);
+    } finally {
+      this.#context.watch?.touch(true);
+      pending.delete(importing);
+    }
   }
 
   /**
@@ -276,7 +283,8 @@ export class Ioas implements IommufdObject, AsyncDisposable {
 
   /**
    * What closing /dev/iommu does to one address space: ends accesses, detaches devices, unmaps everything and waits until every buffer is
-   * let go. Closing twice is harmless; after a failure it goes on from there.
+   * let go. A map under way finds it closed when its turn comes; {@link Iommufd.close} waits for that too. Closing twice is harmless; after a
+   * failure it goes on from there.
    */
   close(): Promise<void> {
     this.#context.watch?.touch(true);

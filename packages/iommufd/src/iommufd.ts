@@ -54,6 +54,7 @@ export class Iommufd implements AsyncDisposable {
       accepts: backend.accepts,
       events: options.events,
       watch: scheduler.watch?.object(DEVICE_NAME),
+      importing: new Set(),
       restorable:
         restorer &&
         ((pages) => {
@@ -126,8 +127,8 @@ export class Iommufd implements AsyncDisposable {
   }
 
   /**
-   * Closes /dev/iommu: every address space with its mappings, page tables and devices. Closing twice is harmless; after a failure it goes on
-   * from there.
+   * Closes /dev/iommu: every address space with its mappings, page tables and devices. Maps under way find it closed and are waited for, as
+   * the last close of the file waits for calls that run. Closing twice is harmless; after a failure it goes on from there.
    */
   close(): Promise<void> {
     this.#context.watch?.touch(true);
@@ -135,6 +136,7 @@ export class Iommufd implements AsyncDisposable {
       for (const object of [...this.#objects]) {
         if (object instanceof Ioas) await object.close();
       }
+      await Promise.allSettled(this.#context.importing);
       this.#devices.clear();
       await this.settled();
     });

@@ -255,6 +255,26 @@ describe("the end of an address space", () => {
     expect(exporter.attachments).toBe(0);
   });
 
+  it.each([false, true])(
+    "the last close waits for a map under way, as for every call: it leaves nothing (iommufd R12, R22); space closed before: %s",
+    async (closesSpace) => {
+      const { iommufd, ioas, exporter, map } = setup();
+      const held = await exporter.buffer.reservation.lock();
+      const refused = expect(map(0x1_0000n)).rejects.toMatchObject({ code: "EBADF" });
+      if (closesSpace) await ioas.close();
+      let left: readonly number[] = [];
+      const closed = iommufd.close().then(() => {
+        left = [exporter.attachments, exporter.buffer.references];
+      });
+      for (let i = 0; i < 30; i++) await Promise.resolve();
+      expect(left).toEqual([]);
+      held.release();
+      await closed;
+      expect(left).toEqual([0, 1]);
+      await refused;
+    },
+  );
+
   it("a second close waits for the buffers that the first lets go", async () => {
     const { ioas, exporter, map } = setup();
     await map(0x1_0000n);
