@@ -49,8 +49,8 @@ export class AreaTable implements Iterable<Area> {
   }
 
   /** The lowest free place; see {@link RangeTree.bottomUp}. */
-  lowestFit(low: number, end: number, count: number, align: number, offset: number): number {
-    return this.#tree.bottomUp(low, end, count, align, offset);
+  lowestFit(low: number, end: number, count: number, align: number, within: number): number {
+    return this.#tree.bottomUp(low, end, count, align, within);
   }
 
   add(area: Area): void {

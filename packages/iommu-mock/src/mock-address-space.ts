@@ -189,11 +189,10 @@ export class MockAddressSpace implements AddressSpace {
     const count = toPages(length, "iommu.copy");
     const start = parts[0] === undefined ? 0 : BigInt(parts[0].offset * 4096);
     const page = place(this.#room, request.iova, length, count, BigInt(start));
-    if (request.access.includes("w") && parts.some(({ area }) => !area.pages.writable)) {
-      throw new DmaBufError("EPERM", "iommu.copy", "the source was mapped read-only", {
-        hint: 'copy with access "r", or map the memory again',
-        rule: "iommufd R24",
-      });
+    // Area by area, all of them before the first domain is filled.
+    for (const { area, offset } of parts) {
+      if (request.access.includes("w") && !area.pages.writable) throw readOnly();
+      this.#checkStart(offset);
     }
     const made: Area[] = [];
     let at = page;
@@ -267,10 +266,7 @@ export class MockAddressSpace implements AddressSpace {
     prot: number,
     copied: boolean,
   ): Area {
-    // A sub-page start needs domains that can express it (iommufd M19).
-    if (!isMultiple(fraction(offset), this.#room.alignPages)) {
-      throw invalid(`the memory starts ${hex(fraction(offset) * 4096)} bytes into a page`);
-    }
+    this.#checkStart(offset);
     // With a rounded end it would lie over its neighbours, or take no room at all.
     if (!isExact(page, count)) throw subPage(`the end of ${hex(length)} bytes`, "iommu.map");
     this.#iommu.injection.check("area", "iommu.map");
@@ -280,6 +276,12 @@ export class MockAddressSpace implements AddressSpace {
     this.#areas.add(area);
     pages.add(area);
     return area;
+  }
+
+  /** A sub-page start needs domains that can express it (iommufd M19). */
+  #checkStart(offset: number): void {
+    if (isMultiple(fraction(offset), this.#room.alignPages)) return;
+    throw invalid(`the memory starts ${hex(fraction(offset) * 4096)} bytes into a page`);
   }
 
   /** @internal Puts an area into every domain, or none. */
@@ -449,6 +451,14 @@ export class MockAddressSpace implements AddressSpace {
       throw new DmaBufError("EBADF", syscall, `address space ${this.id} was disposed of`);
     }
   }
+}
+
+/** A copy may not be written where the memory was mapped for reading (iommufd R24). */
+function readOnly(): DmaBufError {
+  return new DmaBufError("EPERM", "iommu.copy", "the source was mapped read-only", {
+    hint: 'copy with access "r", or map the memory again',
+    rule: "iommufd R24",
+  });
 }
 
 /** What the IOMMU driver says of a domain that it cannot walk (iommufd R26). @throws DmaBufError EINVAL */

@@ -55,13 +55,13 @@ export function place(
 
 function checkFixed(room: Room, at: Iova, length: bigint, count: number): number {
   if (at < 0n || at >= ULONG_MAX || length >= ULONG_MAX) throw overflow(at, length, "iommu.map");
-  const page = toPages(at, "iommu.map");
-  if (!isMultiple(page, room.alignPages)) {
-    throw invalid(
-      `IOVA ${hex(at)} is not a multiple of ${hex(BigInt(room.alignPages * 4096))} bytes`,
-    );
+  const align = BigInt(room.alignPages * 4096);
+  if (at % align !== 0n) {
+    throw invalid(`IOVA ${hex(at)} is not a multiple of ${hex(align)} bytes`);
   }
   if (at + length > ULONG_MAX + 1n) throw overflow(at, length, "iommu.map");
+  // Only what the kernel would take meets the limits of the model.
+  const page = toPages(at, "iommu.map");
   if (room.set.isReserved(page, page + count)) {
     throw invalid(`${hex(at)} + ${hex(length)} bytes meet a reserved range`);
   }
@@ -92,7 +92,7 @@ function choose(room: Room, length: bigint, count: number, start: bigint): numbe
   for (const range of room.set.choosable) {
     const low = Math.max(1, range.first);
     const end = Math.min(range.end, SPACE_END - 1);
-    const page = room.areas.lowestFit(low, end, count, align, inPage % align);
+    const page = room.areas.lowestFit(low, end, count, align, inPage);
     if (page < 0) continue;
     if (!isExact(page, inPage)) throw subPage("a place inside of a page", "iommu.map");
     return page;

@@ -1,3 +1,4 @@
+import { PAGE_SIZE } from "@peerbar/core";
 import { ESCAPE, META, NEXT, PREV, UP, WIDTH } from "./range-nodes.js";
 import { RangeStructure } from "./range-structure.js";
 
@@ -170,8 +171,11 @@ export class RangeTree extends RangeStructure {
     }
   }
 
-  /** The lowest multiple of `align`, plus `offset`, where `size` units fit at or above `low` and below `bound`; -1 where there is none. */
-  bottomUp(low: number, bound: number, size: number, align: number, offset: number): number {
+  /**
+   * The lowest place where `size` pages fit at or above `low` and below `bound`: the first multiple of `align` in a hole, with the bits of
+   * `within`, a part of a page, set in it (iommufd R6); -1 where there is none.
+   */
+  bottomUp(low: number, bound: number, size: number, align: number, within: number): number {
     this.lowerBound(low);
     let leaf = this.#leaf;
     let from = this.#at;
@@ -180,7 +184,8 @@ export class RangeTree extends RangeStructure {
       for (let at = from; at < count; at++) {
         const start = Math.max(low, this.endBefore(leaf, at));
         if (start >= bound) return -1;
-        const base = Math.ceil((start - offset) / align) * align + offset;
+        const aligned = Math.ceil(start / align) * align;
+        const base = within === 0 ? aligned : setWithin(aligned, within);
         const end = Math.min(bound, this.lows[leaf * WIDTH + at] ?? 0);
         if (base + size <= end) return base;
       }
@@ -288,4 +293,10 @@ export class RangeTree extends RangeStructure {
     }
     return node;
   }
+}
+
+/** `page | within`, both in pages: the kernel sets the bits and does not add, whatever is there already (iommufd R6). */
+function setWithin(page: number, within: number): number {
+  const whole = Math.floor(page);
+  return whole + (((page - whole) * PAGE_SIZE) | (within * PAGE_SIZE)) / PAGE_SIZE;
 }

@@ -208,6 +208,20 @@ describe("a chosen IOVA", () => {
     expect(map(space).iova).toBe(0x1000n);
   });
 
+  it("keeps the offset in the page of memory that begins inside of one (iommufd R6)", () => {
+    const { space } = open();
+    const part = (offset: bigint, length: bigint) => map(space, { offset, length }).iova;
+    expect(part(0x800n, 0x1000n)).toBe(0x1800n);
+    expect(part(0x100n, 0x100n)).toBe(0x1100n);
+    // The first hole that the aligned address with these bits in it fits in, not the next byte.
+    expect(part(0x100n, 0x100n)).toBe(0x1300n);
+    expect(part(0x1800n, 0x800n)).toBe(0x2800n);
+    expect(part(0x2000n, 0x1000n)).toBe(0x3000n);
+    // Bits of the address that are set already stay: 0x1c00, from 0x1400 on, is taken, and after 0x4400 comes 0x4c00, not 0x4800.
+    map(space, { iova: 0x4000n, length: 0x400n });
+    expect(part(0x800n, 0x400n)).toBe(0x4c00n);
+  });
+
   it("stays inside of the allowed ranges; a fixed one does not care (iommufd R5)", () => {
     const { space } = open();
     space.allow([{ first: iova(0x10_0000n), last: iova(0x10_1fffn) }]);
@@ -279,6 +293,14 @@ describe("a fixed IOVA", () => {
       expect([request, codeOf(() => map(space, request))]).toEqual([request, code]);
     expect(space.areas.length).toBe(before);
     expect(map(space, { iova: 0x10_4000n }).iova).toBe(0x10_4000n);
+  });
+
+  it("that wraps is EOVERFLOW wherever it is aligned, also inside of a page (iommufd M17)", () => {
+    const { space, device } = open();
+    const at = (1n << 64n) - 0x800n;
+    expect(codeOf(() => map(space, { iova: at }))).toBe("EOVERFLOW");
+    space.attach(device);
+    expect(codeOf(() => map(space, { iova: at }))).toBe("EINVAL");
   });
 
   it("may be the last page of the space (iommufd M17, R6, R23)", () => {
@@ -444,6 +466,21 @@ describe("revoke", () => {
 });
 
 describe("copy", () => {
+  it("asks area by area whether it may be written, then whether its start can be expressed (iommufd R24, M19)", () => {
+    const { iommu, space, device } = open();
+    const source = iommu.allocAddressSpace();
+    space.attach(device);
+    const copy = (at: bigint) => () =>
+      space.copy(source, iova(at), 2n * PAGE, { iova: iova(0x10_0000n), access: "rw" });
+    map(source, { iova: 0x1_0000n, offset: 0x800n });
+    map(source, { iova: 0x1_1000n, access: "r" });
+    expect(codeOf(copy(0x1_0000n))).toBe("EINVAL");
+    map(source, { iova: 0x2_0000n, offset: 0x800n, access: "r" });
+    map(source, { iova: 0x2_1000n });
+    expect(codeOf(copy(0x2_0000n))).toBe("EPERM");
+    expect(space.areas).toEqual([]);
+  });
+
   it("needs a source without holes, and does not widen to write (iommufd R24)", () => {
     const { space } = open();
     map(space, { iova: 0x10_0000n, access: "r" });

@@ -25,7 +25,7 @@ describe("the range tree over long histories", () => {
         if (low >= 0) tree.insertHere(low, size, 1);
         add(low, size);
       } else if (kind < 9) {
-        const low = tree.bottomUp(bound, 70_000, size, align, align > 4 ? 3 : 0);
+        const low = tree.bottomUp(bound, 70_000, size, align, align > 4 ? 0.5 : 0);
         if (low >= 0) tree.insert(low, size, 2);
         add(low, size);
       } else {

@@ -27,9 +27,9 @@ class Plain {
     return -1;
   }
 
-  bottomUp(low: number, bound: number, size: number, align: number, offset: number): number {
+  bottomUp(low: number, bound: number, size: number, align: number, within: number): number {
     for (const [start, end] of this.holes()) {
-      const base = Math.ceil((Math.max(start, low) - offset) / align) * align + offset;
+      const base = Math.ceil(Math.max(start, low) / align) * align + within;
       if (base + size <= Math.min(end, bound)) return base;
     }
     return -1;
@@ -89,9 +89,9 @@ describe("the range tree", () => {
                 plain.insert(found, one.size, value);
               }
             } else if (one.kind === "bottom") {
-              const offset = one.align > 4 ? 3 : 0;
-              const found = tree.bottomUp(one.low, 50_000, one.size, one.align, offset);
-              expect(found).toBe(plain.bottomUp(one.low, 50_000, one.size, one.align, offset));
+              const within = one.align > 4 ? 0.5 : 0;
+              const found = tree.bottomUp(one.low, 50_000, one.size, one.align, within);
+              expect(found).toBe(plain.bottomUp(one.low, 50_000, one.size, one.align, within));
               if (found >= 0) {
                 tree.insert(found, one.size, ++value);
                 plain.insert(found, one.size, value);
