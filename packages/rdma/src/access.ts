@@ -23,9 +23,10 @@ const ALLOWED = LOCAL_WRITE | REMOTE_READ | REMOTE_WRITE | REMOTE_ATOMIC | RELAX
  * @throws DmaBufError EINVAL for a flag it does not take (ON_DEMAND among them), and for remote writes or atomics without LOCAL_WRITE.
  */
 export function checkAccess(access: number, syscall: string): void {
-  const unknown = access & ~ALLOWED;
-  if (unknown !== 0 || !Number.isInteger(access)) {
-    throw new DmaBufError("EINVAL", syscall, `access flags ${hex(unknown >>> 0)} are not taken`, {
+  const unknown = (access & ~ALLOWED) >>> 0;
+  if (unknown !== 0 || !isU32(access)) {
+    const flags = hex(unknown === 0 ? access : unknown);
+    throw new DmaBufError("EINVAL", syscall, `access flags ${flags} are not taken`, {
       hint: "use LOCAL_WRITE, REMOTE_READ, REMOTE_WRITE, REMOTE_ATOMIC and RELAXED_ORDERING",
       rule: "rdma-umem R30",
     });
@@ -35,6 +36,16 @@ export function checkAccess(access: number, syscall: string): void {
       rule: "rdma-umem R30",
     });
   }
+}
+
+/** The same flags without ON_DEMAND. What is no u32 stays as it is: bit operations would make one of it. */
+export function withoutOnDemand(access: number): number {
+  return isU32(access) ? (access & ~MrAccess.ON_DEMAND) >>> 0 : access;
+}
+
+/** Whether the uAPI could carry the number. Bit operations drop what lies outside of 32 bits. */
+export function isU32(value: number): boolean {
+  return value >>> 0 === value;
 }
 
 /** Whether the memory may be written at all (`ib_access_writable`, rdma-umem R2). */

@@ -1,4 +1,5 @@
-import { MrAccess } from "./access.js";
+import { DmaBufError } from "@peerbar/core";
+import { isU32, MrAccess } from "./access.js";
 import type { MemoryRegion } from "./memory-region.js";
 import type { Pd } from "./pd.js";
 import { type DmaResult, denied, moveRegion } from "./region-dma.js";
@@ -15,6 +16,18 @@ export interface Sge {
 
 /** Where the local side of a work request is: host memory of the caller's, or registered regions in order. */
 export type LocalData = Uint8Array | readonly Sge[];
+
+/**
+ * What posting refuses: a request that cannot be run must not stand in the queue.
+ *
+ * @throws DmaBufError EINVAL for a length that no u32 can carry (`struct ib_sge`).
+ */
+export function checkLocal(local: LocalData, syscall: string): void {
+  if (local instanceof Uint8Array) return;
+  const wrong = local.find(({ length }) => !isU32(length));
+  if (wrong === undefined) return;
+  throw new DmaBufError("EINVAL", syscall, `an sge of ${String(wrong.length)} bytes`);
+}
 
 /** Bytes in all. */
 export function localLength(local: LocalData): number {

@@ -1,6 +1,6 @@
 import { Closing, type DmaBuf, DmaBufError, type ObjectWatch } from "@peerbar/core";
 import { MemoryRegion, type MrHost } from "./memory-region.js";
-import { checkMemory } from "./mr-checks.js";
+import { checkMemory, modeOf } from "./mr-checks.js";
 import type { MrOptions, MrRequest } from "./mr-request.js";
 import type { MrMode } from "./profile.js";
 import { QueuePair, type QueuePairOptions } from "./queue-pair.js";
@@ -52,15 +52,7 @@ export class Pd {
   ): Promise<MemoryRegion> {
     this.#assertOpen("rdma.regMr");
     const { profile } = this.#host;
-    const mode = request.mode ?? profile.modes[0];
-    if (mode === undefined || !profile.modes.includes(mode)) {
-      throw new DmaBufError(
-        "EOPNOTSUPP",
-        "rdma.regMr",
-        `${profile.name} has no ${mode ?? "dma-buf"} registration`,
-        { hint: `it knows [${profile.modes.join(", ")}]`, rule: "rdma-umem R30" },
-      );
-    }
+    const mode = modeOf(profile, request.mode);
     checkMemory(request, mode, profile, "rdma.regMr");
     const make = (): Promise<MemoryRegion> => this.#register(buffer, request, mode, options);
     return this.during("rdma.regMr", () => this.#host.registering(mode, make, options));
@@ -69,7 +61,8 @@ export class Pd {
   /**
    * The REG_MR method, which takes a buffer or an address (rdma-umem R31).
    *
-   * @throws DmaBufError EINVAL, EOPNOTSUPP for the attributes, then as {@link regDmaBufMr}.
+   * @throws DmaBufError EINVAL for the set of attributes, then in the order of {@link regDmaBufMr}; EOPNOTSUPP for a DMA handle, or for
+   *   ON_DEMAND, is the driver's and comes after all that the verb looks at.
    */
   async regMr(attributes: RegMrAttributes, options?: MrOptions): Promise<MemoryRegion> {
     this.#assertOpen("rdma.regMr");

@@ -2,7 +2,14 @@ import { DmaBufError, dispose, type ObjectWatch } from "@peerbar/core";
 import { MrAccess } from "./access.js";
 import type { WcOpcode, WcStatusName, WorkCompletion } from "./completion.js";
 import { End } from "./connection-end.js";
-import { accessRegion, gather, type LocalData, localLength, scatter } from "./local-data.js";
+import {
+  accessRegion,
+  checkLocal,
+  gather,
+  type LocalData,
+  localLength,
+  scatter,
+} from "./local-data.js";
 import type { Pd } from "./pd.js";
 import { type Receive, ReceiveQueue } from "./receive-queue.js";
 import { BURST_BYTES, type DmaResult } from "./region-dma.js";
@@ -121,19 +128,19 @@ export class QueuePair implements Disposable {
     this.#disconnect("reset");
   }
 
-  /** Writes local bytes into the peer's region. @throws DmaBufError EINVAL not connected, ENOMEM where the send queue is full. */
+  /** Writes local bytes into the peer's region. @throws DmaBufError EINVAL not connected, or for an sge that is none; ENOMEM where the send queue is full. */
   postWrite(request: RemoteRequest): Promise<WorkCompletion> {
-    return this.#post("rdma-write", (end) => this.#write(end, request));
+    return this.#post("rdma-write", request.local, (end) => this.#write(end, request));
   }
 
   /** Reads the peer's region into local memory. @throws DmaBufError as {@link postWrite}. */
   postRead(request: RemoteRequest): Promise<WorkCompletion> {
-    return this.#post("rdma-read", (end) => this.#read(end, request));
+    return this.#post("rdma-read", request.local, (end) => this.#read(end, request));
   }
 
   /** Sends local bytes into the peer's next posted receive. @throws DmaBufError as {@link postWrite}. */
   postSend(local: LocalData): Promise<WorkCompletion> {
-    return this.#post("send", (end) => this.#send(end, local));
+    return this.#post("send", local, (end) => this.#send(end, local));
   }
 
   /** Offers local memory to the peer's sends, in order. Flushed in the error state. */
@@ -142,6 +149,7 @@ export class QueuePair implements Disposable {
     if (this.#state === "destroyed") {
       throw new DmaBufError("EINVAL", "rdma.postReceive", "the queue pair is destroyed");
     }
+    checkLocal(local, "rdma.postReceive");
     const outcome: Outcome = this.#state === "error" ? FLUSHED : await this.#receives.post(local);
     return this.#complete("receive", outcome);
   }
@@ -169,7 +177,11 @@ export class QueuePair implements Disposable {
     this.#receives.flush();
   }
 
-  async #post(opcode: WcOpcode, run: (end: End) => Promise<Outcome>): Promise<WorkCompletion> {
+  async #post(
+    opcode: WcOpcode,
+    local: LocalData,
+    run: (end: End) => Promise<Outcome>,
+  ): Promise<WorkCompletion> {
     const state = this.#state;
     const end = this.#end;
     if (end === undefined) {
@@ -177,6 +189,7 @@ export class QueuePair implements Disposable {
         hint: "connect() it first",
       });
     }
+    checkLocal(local, `rdma.${opcode}`);
     // The order of requests in the queue matters.
     this.#watch?.touch(true);
     if (end.queued >= this.#maxSendWr) {

@@ -1,5 +1,6 @@
 import { type DmaBuf, DmaBufError } from "@peerbar/core";
-import { MrAccess } from "./access.js";
+import { MrAccess, withoutOnDemand } from "./access.js";
+import { checkVerb, modeOf } from "./mr-checks.js";
 import type { MrRequest } from "./mr-request.js";
 import type { MrMode, ProviderProfile } from "./profile.js";
 
@@ -23,10 +24,10 @@ export interface RegMrAttributes {
 }
 
 /**
- * The checks of REG_MR that REG_DMABUF_MR does not have (rdma-umem R31).
+ * The checks of REG_MR that REG_DMABUF_MR does not have (rdma-umem R31), and those of the verb between them.
  *
- * @throws DmaBufError EINVAL for a wrong set of attributes; EOPNOTSUPP for user memory, for a DMA handle the driver refuses, and for ON_DEMAND
- *   of a region that does not page (R25).
+ * @throws DmaBufError EINVAL for a wrong set of attributes; EOPNOTSUPP for user memory; EOPNOTSUPP and EINVAL of the verb (R30); then the
+ *   driver's EOPNOTSUPP for a DMA handle (R26), and for ON_DEMAND of a region that does not page (R25).
  */
 export function resolveRegMr(
   attributes: RegMrAttributes,
@@ -46,21 +47,20 @@ export function resolveRegMr(
   if (fdOffset === undefined || addr !== undefined) {
     throw invalid("with a buffer it wants fdOffset and no addr");
   }
+  const mode = modeOf(profile, rest.mode);
+  const request = { ...rest, offset: fdOffset, access: withoutOnDemand(access) };
+  checkVerb(request, "rdma.regMr");
   if (dmaHandle !== undefined && !profile.takesDmaHandle) {
     throw new DmaBufError("EOPNOTSUPP", "rdma.regMr", `${profile.name} takes no DMA handle`, {
       rule: "rdma-umem R31",
     });
   }
-  const mode = rest.mode ?? profile.modes[0];
   if ((access & MrAccess.ON_DEMAND) !== 0 && mode !== "dynamic") {
-    throw new DmaBufError("EOPNOTSUPP", "rdma.regMr", `ON_DEMAND of a ${mode ?? ""} region`, {
+    throw new DmaBufError("EOPNOTSUPP", "rdma.regMr", `ON_DEMAND of a ${mode} region`, {
       rule: "rdma-umem R25",
     });
   }
-  return {
-    buffer,
-    request: { ...rest, offset: fdOffset, access: access & ~MrAccess.ON_DEMAND },
-  };
+  return { buffer, request };
 }
 
 function invalid(reason: string): DmaBufError {

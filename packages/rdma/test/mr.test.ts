@@ -75,6 +75,46 @@ describe("registration", () => {
     await (await reg({ access: MrAccess.RELAXED_ORDERING })).dereg();
   });
 
+  it("rdma-umem R30: what the uAPI cannot carry is EINVAL: an iova that is no u64, flags that are no u32", async () => {
+    const { exporter, pd, reg } = setup();
+    for (const iova of [-0x1000n, ADDRESS_LIMIT, ADDRESS_LIMIT + 0x1000n]) {
+      await expect(reg({ iova })).rejects.toMatchObject({ code: "EINVAL", rule: "rdma-umem R30" });
+    }
+    const whole = { buffer: exporter.buffer, fdOffset: 0n, length: 0x1000n, iova: 0n };
+    for (const access of [2 ** 32, 2 ** 32 + ALL, -(2 ** 32), Number.NaN, ALL + 0.5, -1]) {
+      const refusal = { code: "EINVAL", rule: "rdma-umem R30" };
+      await expect(reg({ access })).rejects.toMatchObject(refusal);
+      await expect(pd.regMr({ ...whole, access })).rejects.toMatchObject(refusal);
+    }
+    expect(exporter.steps).toEqual([]);
+    expectNothingLeft(exporter);
+    // The last page of the space is one.
+    await (await reg({ iova: ADDRESS_LIMIT - 0x1000n })).dereg();
+  });
+
+  it("rdma-umem R30, R31: the driver hears of a DMA handle or ON_DEMAND only after the verb's own checks", async () => {
+    const { pd, exporter } = setup({ profile: providers.irdma });
+    const whole = { buffer: exporter.buffer, fdOffset: 0n, length: 0x1000n, iova: 0n, access: ALL };
+    for (const asked of [{ dmaHandle: {} }, { access: ALL | ON_DEMAND }]) {
+      const attributes = { ...whole, ...asked };
+      const cases = [
+        [{ ...attributes, iova: 0x800n }, "EINVAL"],
+        [{ ...attributes, access: attributes.access & ~LOCAL_WRITE }, "EINVAL"],
+        // What the driver looks at next (R26).
+        [{ ...attributes, length: ADDRESS_LIMIT }, "EOPNOTSUPP"],
+      ] as const;
+      for (const [wrong, code] of cases) {
+        await expect(pd.regMr(wrong)).rejects.toMatchObject({ code });
+      }
+    }
+    const none = setup({ profile: providers.none }).pd;
+    await expect(none.regMr({ ...whole, iova: 0x800n })).rejects.toMatchObject({
+      code: "EOPNOTSUPP",
+      rule: "rdma-umem R30",
+    });
+    expectNothingLeft(exporter);
+  });
+
   it("rdma-umem R26: longer than the device takes is EINVAL, before the buffer is looked at", async () => {
     const { exporter, reg } = setup(profile({ maxMrSize: 0x2000n }));
     exporter.buffer.close();

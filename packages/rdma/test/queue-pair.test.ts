@@ -472,6 +472,23 @@ describe("send and receive", () => {
     expect(await receive).toMatchObject({ status: "flush-error" });
   });
 
+  it("a length that no u32 can carry is refused at posting, and the queue goes on", async () => {
+    const { mr, qp, peer } = await loopback();
+    for (const length of [-1, 1.5, Number.NaN, 2 ** 32]) {
+      const local = [{ lkey: mr.lkey, addr: mr.iova, length }];
+      const remote = { local, remoteAddr: mr.iova, rkey: mr.rkey };
+      const posts = [
+        qp.postWrite(remote),
+        qp.postRead(remote),
+        qp.postSend(local),
+        peer.postReceive(local),
+      ];
+      for (const post of posts) await expect(post).rejects.toMatchObject({ code: "EINVAL" });
+    }
+    expect([qp.state, peer.state]).toEqual(["ready", "ready"]);
+    expect(await qp.postWrite(write(mr, 0n, pattern(8)))).toMatchObject({ status: "success" });
+  });
+
   it("waits through the scheduler, which can name who is stuck", async () => {
     const waits: string[] = [];
     class Told extends MicrotaskScheduler {
