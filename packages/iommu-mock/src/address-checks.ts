@@ -35,6 +35,14 @@ export function invalid(reason: string): DmaBufError {
   return new DmaBufError("EINVAL", "iommu.map", reason);
 }
 
+/** A copy may not be written where the memory was mapped for reading (iommufd R24). */
+export function readOnly(): DmaBufError {
+  return new DmaBufError("EPERM", "iommu.copy", "the source was mapped read-only", {
+    hint: 'copy with access "r", or map the memory again',
+    rule: "iommufd R24",
+  });
+}
+
 export function inUse(reason: string, rule: string): DmaBufError {
   return new DmaBufError("EADDRINUSE", "iommu.attach", reason, { rule });
 }

@@ -17,11 +17,10 @@ import {
 } from "@peerbar/core";
 import {
   checkBelowMax,
-  fraction,
   inUse,
   invalid,
   isExact,
-  isMultiple,
+  readOnly,
   subPage,
   toPages,
   toPagesAbout,
@@ -33,7 +32,7 @@ import { AreaTable } from "./area-table.js";
 import { IovaSet, SPACE_END } from "./iova-set.js";
 import type { MockIommu } from "./mock-iommu.js";
 import type { MockPort } from "./mock-port.js";
-import { checkDomain, covering, place } from "./placement.js";
+import { checkDomain, checkStart, covering, place } from "./placement.js";
 import { PROT_CACHE, PROT_MMIO, protOfAccess } from "./prot.js";
 
 /**
@@ -192,7 +191,7 @@ export class MockAddressSpace implements AddressSpace {
     // Area by area, all of them before the first domain is filled.
     for (const { area, offset } of parts) {
       if (request.access.includes("w") && !area.pages.writable) throw readOnly();
-      this.#checkStart(offset);
+      checkStart(this.#room, offset);
     }
     const made: Area[] = [];
     let at = page;
@@ -266,7 +265,7 @@ export class MockAddressSpace implements AddressSpace {
     prot: number,
     copied: boolean,
   ): Area {
-    this.#checkStart(offset);
+    checkStart(this.#room, offset);
     // With a rounded end it would lie over its neighbours, or take no room at all.
     if (!isExact(page, count)) throw subPage(`the end of ${hex(length)} bytes`, "iommu.map");
     this.#iommu.injection.check("area", "iommu.map");
@@ -276,12 +275,6 @@ export class MockAddressSpace implements AddressSpace {
     this.#areas.add(area);
     pages.add(area);
     return area;
-  }
-
-  /** A sub-page start needs domains that can express it (iommufd M19). */
-  #checkStart(offset: number): void {
-    if (isMultiple(fraction(offset), this.#room.alignPages)) return;
-    throw invalid(`the memory starts ${hex(fraction(offset) * 4096)} bytes into a page`);
   }
 
   /** @internal Puts an area into every domain, or none. */
@@ -451,14 +444,6 @@ export class MockAddressSpace implements AddressSpace {
       throw new DmaBufError("EBADF", syscall, `address space ${this.id} was disposed of`);
     }
   }
-}
-
-/** A copy may not be written where the memory was mapped for reading (iommufd R24). */
-function readOnly(): DmaBufError {
-  return new DmaBufError("EPERM", "iommu.copy", "the source was mapped read-only", {
-    hint: 'copy with access "r", or map the memory again',
-    rule: "iommufd R24",
-  });
 }
 
 /** What the IOMMU driver says of a domain that it cannot walk (iommufd R26). @throws DmaBufError EINVAL */

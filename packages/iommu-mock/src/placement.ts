@@ -103,6 +103,12 @@ function choose(room: Room, length: bigint, count: number, start: bigint): numbe
   });
 }
 
+/** A sub-page start needs domains that can express it (iommufd M19). @throws DmaBufError EINVAL */
+export function checkStart({ alignPages }: Room, offset: number): void {
+  if (isMultiple(fraction(offset), alignPages)) return;
+  throw invalid(`the memory starts ${hex(fraction(offset) * 4096)} bytes into a page`);
+}
+
 /** The areas that cover the stretch without a hole. @throws DmaBufError ENOENT (iommufd R24). */
 export function covering(areas: AreaTable, at: Iova, length: bigint): AreaPart[] {
   if (length <= 0n) throw invalid("length 0");
