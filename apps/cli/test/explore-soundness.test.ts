@@ -1,6 +1,8 @@
-import { type Exploration, explore, type Scenario } from "@peerbar/conformance/explore";
+import { type Exploration, explore, type Scenario, scenario } from "@peerbar/conformance/explore";
+import { Iommufd } from "@peerbar/iommufd";
 import { describe, expect, it } from "vitest";
 import { shipped } from "../src/explore/scenarios/index.js";
+import { buildMachine, memoryOffAndOn, SHARED_BYTES } from "../src/explore/scenarios/machine.js";
 import { randomScenario } from "./fixtures/random-machine.js";
 import { randomSimScenario } from "./fixtures/random-sim.js";
 
@@ -38,6 +40,37 @@ describe("what the packages tell the explorer of is enough to prune by", () => {
       expect(compared).toBeGreaterThan(SEEDS / 3);
     }, 600_000);
   }
+
+  it("remapOnRestore: what it has still to do after a reset and memory off and on, which leave nothing revoked", async () => {
+    const restores = scenario("reset and memory off, remapped", async (stage) => {
+      const { gpu, buffer, nic, iommu } = await buildMachine(stage);
+      const { scheduler, events } = stage;
+      const iommufd = new Iommufd(iommu, { scheduler, events, remapOnRestore: true });
+      const ioas = iommufd.allocIoas();
+      ioas.attach(nic);
+      const slice = { offset: 0n, length: SHARED_BYTES };
+      const mapping = await ioas.mapDmaBuf(buffer, { slice, access: "rw" });
+      const [isReset, isOn] = [stage.flag("reset"), stage.flag("on")];
+      stage.actor("reset", async () => {
+        await gpu.reset();
+        isReset.set();
+      });
+      stage.actor("off", async () => {
+        await memoryOffAndOn(gpu);
+        isOn.set();
+      });
+      stage.actor("end", async () => {
+        await isReset.wait();
+        await isOn.wait();
+        await iommufd.settled();
+        if (mapping.revoked) stage.fail("it stays revoked");
+        await iommufd.close();
+      });
+    });
+    const explored = await explore(restores);
+    expect(explored.failures).toEqual([]);
+    expect(explored.verdict).toBe("exhausted");
+  }, 60_000);
 
   it.each(shipped.map((one) => [one.name, one] as const))(
     "%s: with one preemption, and without a bound where that is small",

@@ -46,14 +46,15 @@ export class Iommufd implements AsyncDisposable {
   constructor(backend: IommuBackend, options: IommufdOptions = {}) {
     this.backend = backend;
     const scheduler = options.scheduler ?? defaultScheduler;
-    const restorer = options.remapOnRestore === true ? new Restorer(scheduler) : undefined;
+    const watch = scheduler.watch?.object(DEVICE_NAME);
+    const restorer = options.remapOnRestore === true ? new Restorer(scheduler, watch) : undefined;
     this.#restorer = restorer;
     this.#context = {
       // The kernel's /dev/iommu misc device: it has no PCI address and never masters the bus (iommufd R7).
       device: { name: DEVICE_NAME, pciAddress: undefined, dmaMask: (1n << 64n) - 1n },
       accepts: backend.accepts,
       events: options.events,
-      watch: scheduler.watch?.object(DEVICE_NAME),
+      watch,
       importing: new Set(),
       restorable:
         restorer &&

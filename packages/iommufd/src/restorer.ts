@@ -1,4 +1,4 @@
-import type { Scheduler } from "@peerbar/core";
+import type { ObjectWatch, Scheduler } from "@peerbar/core";
 import type { DmaBufPages } from "./dma-buf-pages.js";
 
 /**
@@ -9,12 +9,16 @@ import type { DmaBufPages } from "./dma-buf-pages.js";
 export class Restorer {
   readonly #scheduler: Scheduler;
   readonly #tasks = new Map<DmaBufPages, Promise<void>>();
+  /** What is asked for and not done yet is looked at without a lock. */
+  readonly #watch: ObjectWatch | undefined;
 
-  constructor(scheduler: Scheduler) {
+  constructor(scheduler: Scheduler, watch: ObjectWatch | undefined) {
     this.#scheduler = scheduler;
+    this.#watch = watch;
   }
 
   request(pages: DmaBufPages): void {
+    this.#watch?.touch(true);
     if (this.#tasks.has(pages)) return;
     const task = new Promise<void>((done) => {
       this.#scheduler.defer(() => {
@@ -26,11 +30,13 @@ export class Restorer {
 
   /** Waits until no request is left. */
   async settled(): Promise<void> {
+    this.#watch?.touch(false);
     while (this.#tasks.size > 0) await Promise.all(this.#tasks.values());
   }
 
   async #restore(pages: DmaBufPages): Promise<void> {
     await pages.buffer.reservation.hold((held) => {
+      this.#watch?.touch(true);
       this.#tasks.delete(pages);
       try {
         pages.restore(held);
