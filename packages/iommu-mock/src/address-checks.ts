@@ -70,7 +70,8 @@ export function toPagesAbout(bytes: bigint): number {
 
 /** A stretch begins and ends where a double says so: whole pages anywhere, parts of pages up to 2^53 bytes. */
 export function isExact(page: number, count: number): boolean {
-  return page + count <= EXACT_END || (Number.isInteger(page) && Number.isInteger(count));
+  // Not of the sum: it would be rounded down to the very limit.
+  return count <= EXACT_END - page || (Number.isInteger(page) && Number.isInteger(count));
 }
 
 /** What the model has no numbers for. */

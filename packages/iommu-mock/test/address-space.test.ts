@@ -295,6 +295,18 @@ describe("a fixed IOVA", () => {
     expect(map(space, { iova: 0x10_4000n }).iova).toBe(0x10_4000n);
   });
 
+  it("whose end a double would round off is refused, and leaves nothing (iommufd M17)", () => {
+    const { iommu, space } = open();
+    for (const [at, length] of [
+      [1n << 53n, 1n],
+      [(1n << 53n) - 1n, 2n],
+    ] as const) {
+      expect(codeOf(() => map(space, { iova: at, length }))).toBe("EINVAL");
+    }
+    expect(iommu.usage.areas).toBe(0);
+    expect(map(space, { iova: (1n << 53n) - 1n, length: 1n }).iova).toBe((1n << 53n) - 1n);
+  });
+
   it("that wraps is EOVERFLOW wherever it is aligned, also inside of a page (iommufd M17)", () => {
     const { space, device } = open();
     const at = (1n << 64n) - 0x800n;
