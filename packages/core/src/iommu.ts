@@ -80,8 +80,8 @@ export interface AddressSpace extends Disposable {
    */
   freeDomain(domain: IommuDomain): void;
   /**
-   * From now on the device's DMA is translated here, by the given domain or the first that fits (iommufd R26, R28). One that is attached
-   * elsewhere, in another domain or another address space of this backend, moves, and an automatic domain it was the last of ends. Where this
+   * From now on the device's DMA is translated here, by the given domain, or else by the first automatic one that fits, made where there is
+   * none (iommufd R26, R28): what {@link allocDomain} made is used where it is given. A device that is attached elsewhere, in another domain or another address space of this backend, moves, and an automatic domain it was the last of ends. Where this
    * throws it stays where it was.
    *
    * @throws DmaBufError ENODEV where the device is not behind this IOMMU, EADDRINUSE where its reserved regions, or what its page table can

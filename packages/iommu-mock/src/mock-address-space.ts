@@ -106,7 +106,8 @@ export class MockAddressSpace implements AddressSpace {
   }
 
   /**
-   * A device that is attached elsewhere moves here. Its own reserved regions must be free of areas and of allowed ranges.
+   * A device that is attached elsewhere moves here; without `domain`, into an automatic one, also from a domain of this address space that
+   * somebody allocated (iommufd R26). Its own reserved regions must be free of areas and of allowed ranges.
    *
    * @throws DmaBufError ENODEV for a device that is not behind this IOMMU; EADDRINUSE where its reserved regions or the new domain's
    *   aperture exclude an area; ENOENT for a domain of another address space; EINVAL for one of another kind of IOMMU unit (iommufd R26);
@@ -117,8 +118,9 @@ export class MockAddressSpace implements AddressSpace {
     const wanted = domain === undefined ? undefined : this.#ownDomain(domain, "iommu.attach");
     const port = this.#iommu.portOf(device.name, "iommu.attach");
     const before = port.attachment;
-    if (before?.space === this && (wanted === undefined || before.domain === wanted)) {
-      return before.domain;
+    if (before?.space === this) {
+      const stays = wanted === undefined ? before.domain.automatic : before.domain === wanted;
+      if (stays) return before.domain;
     }
     const moved = before?.space === this;
     if (!moved) this.#reserveRegions(port);

@@ -33,7 +33,8 @@ export class DeviceAttachments {
     const old = this.#owner.hwpts.get(device);
     if (old === undefined) throw notAttached(device, "iommufd.replace");
     this.#assertOwn(hwpt);
-    if (hwpt === undefined ? old.ioas === this.#ioas : old === hwpt) return old;
+    const stays = hwpt === undefined ? old.ioas === this.#ioas && old.automatic : old === hwpt;
+    if (stays) return old;
     // The backend moves it at once or leaves it where it was (`iommufd_device_replace`); what is known of it follows.
     const domain = this.#ioas.space.attach(device, hwpt?.domain);
     const entered = this.#enter(device, domain);

@@ -54,6 +54,8 @@ export class Ioas implements IommufdObject, AsyncDisposable {
   readonly #accesses = new Set<IommufdAccess>();
   /** Buffers without areas that are not let go yet. */
   readonly #leaving = new Set<DmaBufPages>();
+  /** Maps and unmaps under way: a call holds the object it is about (`iommufd_get_ioas`). */
+  #calls = 0;
   readonly #closing = new Closing();
 
   /** @internal Made by {@link Iommufd.allocIoas}. */
@@ -92,8 +94,8 @@ export class Ioas implements IommufdObject, AsyncDisposable {
   }
 
   /**
-   * From now on the device's DMA is translated here, by `hwpt` or the first page table that fits, else a new one (iommufd R26).
-   * A device attached already moves here, as with VFIO_DEVICE_ATTACH_IOMMUFD_PT.
+   * From now on the device's DMA is translated here: by `hwpt`, or by the first automatic page table that fits, else a new one (iommufd R26).
+   * A device attached already moves, as with VFIO_DEVICE_ATTACH_IOMMUFD_PT; without `hwpt` also out of a page table that {@link allocHwpt} made.
    *
    * @throws DmaBufError EINVAL for a page table of another address space, EADDRINUSE where areas are in the device's way (iommufd R27, R28).
    */
@@ -184,10 +186,12 @@ export class Ioas implements IommufdObject, AsyncDisposable {
     );
     const pending = this.#context.importing;
     pending.add(importing);
+    this.#calls += 1;
     try {
       return this.#mapping([await importing]);
     } finally {
       this.#context.watch?.touch(true);
+      this.#calls -= 1;
       pending.delete(importing);
     }
   }
@@ -264,7 +268,7 @@ export class Ioas implements IommufdObject, AsyncDisposable {
   /**
    * `IOMMU_DESTROY` of the address space.
    *
-   * @throws DmaBufError EBUSY while page tables or accesses use it; {@link close} ends those too.
+   * @throws DmaBufError EBUSY while page tables, accesses, or maps and unmaps under way use it (iommufd R2); {@link close} ends those too.
    */
   async destroy(): Promise<void> {
     this.#context.watch?.touch(true);
@@ -272,10 +276,11 @@ export class Ioas implements IommufdObject, AsyncDisposable {
       await this.close();
       return;
     }
-    const users = this.#devices.size + this.#accesses.size;
+    const users = this.#devices.size + this.#accesses.size + this.#calls;
     if (users > 0) {
       throw new DmaBufError("EBUSY", "iommufd.destroy", `ioas ${this.id} has ${users} users`, {
-        hint: "detach the devices, free the page tables and close the accesses, or call close()",
+        hint: "detach the devices, free the page tables, close the accesses and wait for maps and unmaps, or call close()",
+        rule: "iommufd R2",
       });
     }
     await this.close();
@@ -332,6 +337,7 @@ export class Ioas implements IommufdObject, AsyncDisposable {
     this.#context.watch?.touch(true);
     let bytes = 0n;
     const releases: Promise<void>[] = [];
+    this.#calls += 1;
     try {
       for (const area of areas) {
         if (!area.live) continue;
@@ -347,7 +353,10 @@ export class Ioas implements IommufdObject, AsyncDisposable {
         if (area.pages.areas.size === 0) releases.push(this.#release(area.pages));
       }
     } finally {
-      await Promise.all(releases);
+      await Promise.all(releases).finally(() => {
+        this.#context.watch?.touch(true);
+        this.#calls -= 1;
+      });
     }
     return bytes;
   }

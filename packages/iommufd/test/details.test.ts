@@ -293,7 +293,7 @@ describe("the end of an address space", () => {
 });
 
 describe("devices", () => {
-  it("attaching again where it is attached changes nothing; another page table moves it", () => {
+  it("iommufd R26: attaching again where it is attached changes nothing; another page table moves it, the space itself to an automatic one", () => {
     const { backend, ioas } = setup();
     const device = fakeDevice("a");
     const automatic = ioas.attach(device);
@@ -301,10 +301,15 @@ describe("devices", () => {
     expect(ioas.replace(device, automatic)).toBe(automatic);
     const own = ioas.allocHwpt(device);
     expect(ioas.replace(device, own)).toBe(own);
-    expect(ioas.replace(device)).toBe(own);
+    expect(ioas.replace(device, own)).toBe(own);
     expect([own.devices, automatic.devices]).toEqual([["a"], []]);
     expect(backend.space.domains.map(({ devices }) => devices)).toEqual([["a"]]);
+    const again = ioas.replace(device);
+    expect(again).not.toBe(own);
+    expect(ioas.attach(device)).toBe(again);
+    expect([own.devices, again.devices]).toEqual([[], ["a"]]);
     ioas.detach(device);
+    expect([...ioas.hwpts]).toEqual([own]);
     own.free();
     own.free();
     expect([...ioas.hwpts]).toEqual([]);

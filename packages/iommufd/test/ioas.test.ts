@@ -345,6 +345,24 @@ describe("the end", () => {
     expect(() => ioas.attach(fakeDevice("a"))).toThrow(expect.objectContaining({ code: "EBADF" }));
   });
 
+  it("iommufd R2: a map or an unmap under way uses the address space; destroying it is EBUSY until that is done", async () => {
+    const { ioas, exporter, map } = setup();
+    const lock = () => exporter.buffer.reservation.lock();
+    const busy = () => expect(ioas.destroy()).rejects.toMatchObject({ code: "EBUSY" });
+    let held = await lock();
+    const mapping = map(0x1_0000n);
+    await busy();
+    held.release();
+    const mapped = await mapping;
+    held = await lock();
+    const unmapping = mapped.unmap();
+    await busy();
+    held.release();
+    await unmapping;
+    await ioas.destroy();
+    expect(exporter.buffer.references).toBe(1);
+  });
+
   it("closing the iommufd closes every address space, and later use is EBADF", async () => {
     const { backend, iommufd, exporter, map } = setup();
     const other = iommufd.allocIoas();

@@ -99,7 +99,7 @@ const refusals: readonly Row[] = [
     },
     "EBUSY iommufd.freeHwpt -",
   ],
-  ["destroy of a space in use", ({ ioas }) => ioas.destroy(), "EBUSY iommufd.destroy -"],
+  ["destroy of a space in use", ({ ioas }) => ioas.destroy(), "EBUSY iommufd.destroy iommufd R2"],
   [
     "change of process",
     ({ iommufd }) => {

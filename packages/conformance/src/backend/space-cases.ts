@@ -406,6 +406,33 @@ const attachMoves: BackendCase = {
   },
 };
 
+const attachTakesAutomatic: BackendCase = {
+  id: "space/attach-takes-automatic-domains",
+  title:
+    "a device attached without a domain gets an automatic one, whatever domains were allocated",
+  rules: "iommufd R26",
+  needs: ["phys", "ports"],
+  run(fixture) {
+    const [a, b] = [new BackendProbe(fixture, A), new BackendProbe(fixture, B)];
+    const space = fixture.iommu.allocAddressSpace();
+    const own = space.allocDomain(a.device);
+    const automatic = space.attach(b.device);
+    check(automatic !== own, "a device got the domain that was allocated for another");
+    equal(space.attach(a.device, own), own, "domain that was asked for");
+    const joined = space.attach(a.device);
+    check(joined !== own, "the device stayed in the domain that was allocated");
+    equal(own.devices.length, 0, "devices of the domain it left");
+    const memory = fixture.memory(SIZE);
+    const at = somewhere(space);
+    mapRanges(space, [memory], { iova: at });
+    a.expectReaches(at, memory, "in the automatic domain");
+    space.freeDomain(own);
+    a.expectReaches(at, memory, "the allocated domain being gone");
+    space[dispose]();
+    return Promise.resolve();
+  },
+};
+
 const copies: BackendCase = {
   id: "space/copy",
   title: "a copy maps the same memory in another space, and ENOENT where the source has none",
@@ -469,6 +496,7 @@ export const spaceCases: readonly BackendCase[] = [
   freeDomain,
   detachStops,
   attachMoves,
+  attachTakesAutomatic,
   copies,
   unknownInterconnect,
 ];

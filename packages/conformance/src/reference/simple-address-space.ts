@@ -95,7 +95,8 @@ export class SimpleAddressSpace implements AddressSpace {
     }
     this.#reserve(port.client.reserved);
     const target =
-      this.#domains.find((one) => domain === undefined || one === domain) ?? this.#makeDomain(true);
+      this.#domains.find((one) => (domain === undefined ? one.automatic : one === domain)) ??
+      this.#makeDomain(true);
     if (target.ports.has(device.name)) return target;
     places.get(port)?.detach(device);
     places.set(port, this);

@@ -273,6 +273,12 @@ export const wrongBackends: Readonly<Record<string, BackendSubject>> = {
       };
     },
   }),
+  "space/attach-takes-automatic-domains": wrong({
+    // Any domain of the address space will do.
+    space: (space) => ({
+      attach: (device, domain) => space.attach(device, domain ?? space.domains[0]),
+    }),
+  }),
   "space/copy": wrong({
     space: (space) => ({
       copy: (source, at, length, request) =>
