@@ -31,7 +31,8 @@ export interface IommuMapping {
   readonly revoked: boolean;
   /**
    * The exporter took the memory back: removes the translations from every domain at once, keeps the IOVA occupied, and leaves later
-   * domains unfilled (iommufd R14, R16, R17). Never fails, never waits; a second call does nothing.
+   * domains unfilled (iommufd R14, R16, R17). Never fails, never waits; a second call does nothing. Copies share the memory (R9) and may
+   * end with it: whoever keeps account of the memory, as iommufd does, revokes each.
    */
   revoke(): void;
   /**
