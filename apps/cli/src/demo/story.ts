@@ -8,6 +8,7 @@ import {
   type WorkCompletion,
 } from "@peerbar/rdma";
 import { attachKind, type VfioPciDevice } from "@peerbar/vfio-pci";
+import { plural } from "../wrap.js";
 import { pattern, sameBytes } from "./bytes.js";
 import { type Scene, shareText } from "./scene.js";
 import type { Timeline } from "./timeline.js";
@@ -120,7 +121,7 @@ export async function importIntoRdma(
   const address = mapped === undefined ? "none" : hex(mapped.first);
   const space = mapped?.space === "iova" ? "IOVA" : "bus address";
   told.say(
-    `attach kind ${kind}: ${space} ${address}, ${count(region.entries, "entry", "entries")}, page size ${size(region.pageSize ?? 0n)}, rkey ${hex(region.rkey)}`,
+    `attach kind ${kind}: ${space} ${address}, ${plural(region.entries, "entry", "entries")}, page size ${size(region.pageSize ?? 0n)}, rkey ${hex(region.rkey)}`,
     {
       device: client.pciAddress,
       attachKind: kind,
@@ -343,10 +344,6 @@ async function codeOf(action: () => Promise<unknown>): Promise<string> {
     if (isDmaBufError(error)) return error.code;
     throw error;
   }
-}
-
-function count(n: number, one: string, many: string): string {
-  return `${String(n)} ${n === 1 ? one : many}`;
 }
 
 /** 2097152n -> `2 MiB`. */

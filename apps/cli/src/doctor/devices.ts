@@ -1,6 +1,7 @@
 import { isDmaBufError } from "@peerbar/core";
 import { matrix, P2pdma, type PciFunctionInfo, type PciTopology } from "@peerbar/p2pdma";
 import { kindOf } from "@peerbar/words";
+import { plural } from "../wrap.js";
 import type { Finding } from "./finding.js";
 import type { Host } from "./host.js";
 
@@ -32,7 +33,7 @@ export async function checkDevices(host: Host): Promise<Finding[]> {
       {
         id: "pci.devices",
         status: "fail",
-        what: `${String(topology.functions.length)} PCI functions, none of them a GPU, NIC or NVMe drive`,
+        what: `${plural(topology.functions.length, "PCI function")}, none of them a GPU, NIC or NVMe drive`,
         fix: "plug one in, or pass one to this VM",
       },
     ];
@@ -106,7 +107,7 @@ function ways(topology: PciTopology, devices: readonly PciFunctionInfo[]): Findi
     findings.push({
       id: "acs.unknown",
       status: "unknown",
-      what: `ACS of ${String(unseen.size)} functions on the way is not shown: ${[...unseen].sort().slice(0, 4).join(", ")}${unseen.size > 4 ? ", ..." : ""}`,
+      what: `ACS of ${plural(unseen.size, "function")} on the way is not shown: ${[...unseen].sort().slice(0, 4).join(", ")}${unseen.size > 4 ? ", ..." : ""}`,
       fix: "run it as root: their extended config space needs CAP_SYS_ADMIN",
     });
   }

@@ -1,4 +1,5 @@
 import type { Failure, Replay, Verdict } from "@peerbar/conformance/explore";
+import { plural } from "../wrap.js";
 import type { Timed } from "./session.js";
 
 /** Steps shown of either end of a long run. */
@@ -11,8 +12,8 @@ export function explorationText(one: Timed, files: readonly string[]): string {
   const rate = one.seconds > 0 ? Math.round(one.interleavings / one.seconds) : 0;
   const lines = [
     `${one.scenario}: ${verdictText(one.verdict, one)}`,
-    `  ${count(one.interleavings, "interleaving")} run, ${one.pruned} cut short, ${about}${count(one.classes, "class", "classes")}, ${about}${count(one.states, "state")}`,
-    `  ${one.steps} steps in ${one.seconds.toFixed(1)} s, ${rate} interleavings/s; at most ${count(one.maxPreemptions, "preemption")} in one`,
+    `  ${plural(one.interleavings, "interleaving")} run, ${one.pruned} cut short, ${about}${plural(one.classes, "class", "classes")}, ${about}${plural(one.states, "state")}`,
+    `  ${one.steps} steps in ${one.seconds.toFixed(1)} s, ${rate} interleavings/s; at most ${plural(one.maxPreemptions, "preemption")} in one`,
   ];
   if (one.edges !== null) lines.push(`  ${one.edges} edges covered`);
   if (shards.done.length < shards.count) {
@@ -53,11 +54,11 @@ function verdictText(verdict: Verdict, { failures, bound, shards }: Timed): stri
   const part = shards.done.length < shards.count ? " of this part" : "";
   switch (verdict) {
     case "failure":
-      return count(failures.length, "failure");
+      return plural(failures.length, "failure");
     case "exhausted":
       return `proven: every order${part} was run, up to order of steps that commute`;
     case "proven-to-bound":
-      return `proven up to ${count(bound ?? 0, "preemption")}: every such order${part} was run`;
+      return `proven up to ${plural(bound ?? 0, "preemption")}: every such order${part} was run`;
     case "not-exhausted":
       return "no failure found; not every order was run";
   }
@@ -98,8 +99,4 @@ function eventText(event: Replay["events"][number]["event"]): string {
   const { type, ...fields } = event;
   const words = Object.entries(fields).map(([key, value]) => `${key}=${String(value)}`);
   return [type, ...words].join(" ");
-}
-
-function count(n: number, one: string, more = `${one}s`): string {
-  return `${n} ${n === 1 ? one : more}`;
 }
