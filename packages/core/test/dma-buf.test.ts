@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 import {
+  type Attachment,
   DmaBuf,
   type DmaBufReference,
   DmaBufRegistry,
   type ExporterOps,
   FenceContext,
+  type Held,
   Reservation,
 } from "../src/index.js";
 import { errorOf, settle } from "./fixtures/expect-error.js";
@@ -193,6 +195,46 @@ describe("release", () => {
     made.close();
     await settle();
     expect(reservation.fences.length).toBe(1);
+  });
+});
+
+describe("mappingsRestored", () => {
+  const listening = (name: string, seen: string[]) => ({
+    allowPeer2Peer: true,
+    mappingsRestored: ({ buffer }: Attachment, held: Held) => {
+      buffer.reservation.assertHeld(held, "test");
+      seen.push(name);
+      if (name === "broken") throw new RangeError("broken importer");
+    },
+  });
+
+  it("needs the proof, and tells nobody without (dma-buf R16)", () => {
+    const { buffer: made } = buffer();
+    const seen: string[] = [];
+    made.attach(device("a"), listening("a", seen));
+    const held = made.reservation.lockNow();
+    held.release();
+    expect(errorOf(() => made.mappingsRestored(held))?.rule).toBe("dma-buf R16");
+    expect(seen).toEqual([]);
+  });
+
+  it("tells those that want to hear it, under the lock, also where one throws; its error comes last", () => {
+    const { buffer: made } = buffer();
+    const seen: string[] = [];
+    const invalidated: string[] = [];
+    made.attach(device("static"));
+    made.attach(device("deaf"), importer(invalidated));
+    const gone = made.attach(device("gone"), listening("gone", seen));
+    made.attach(device("broken"), listening("broken", seen));
+    made.attach(device("a"), listening("a", seen));
+    gone.detach();
+    expect(() => locked(made, (held) => made.mappingsRestored(held))).toThrow(RangeError);
+    expect(seen).toEqual(["broken", "a"]);
+    expect([invalidated, made.reservation.notifying]).toEqual([[], false]);
+    const { buffer: quiet } = buffer();
+    quiet.attach(device("b"), listening("b", seen));
+    locked(quiet, (held) => quiet.mappingsRestored(held));
+    expect(seen.at(-1)).toBe("b");
   });
 });
 

@@ -337,6 +337,35 @@ describe("remapOnRestore", () => {
     await setup().iommufd.settled();
   });
 
+  it("asks again where the exporter lifts the revoke after it has announced it, and tells that (vfio-pci-dmabuf section 2)", async () => {
+    const { iommufd, exporter, map } = setup({ remapOnRestore: true });
+    const mapping = await map(0x1_0000n);
+    const told = () =>
+      exporter.buffer.reservation.hold((held) => exporter.buffer.mappingsRestored(held));
+    await exporter.move(true);
+    await exporter.buffer.reservation.hold((held) => exporter.buffer.invalidateMappings(held));
+    await iommufd.settled();
+    expect(mapping.revoked).toBe(true);
+    exporter.revoked = false;
+    await told();
+    await iommufd.settled();
+    expect(mapping.revoked).toBe(false);
+    exporter.revoked = true;
+    await told();
+    await iommufd.settled();
+    expect(mapping.revoked).toBe(false);
+  });
+
+  it("where it is off, a revoke is for good, whoever tells that it is over (iommufd R15)", async () => {
+    const { iommufd, exporter, map } = setup();
+    const mapping = await map(0x1_0000n);
+    await exporter.move(true);
+    await exporter.move(false);
+    await exporter.buffer.reservation.hold((held) => exporter.buffer.mappingsRestored(held));
+    await iommufd.settled();
+    expect(mapping.revoked).toBe(true);
+  });
+
   it("iommufd R16: a restore that fails leaves the mapping dead, its IOVA occupied, and unmappable all the same", async () => {
     const { backend, iommufd, ioas, exporter, map } = setup({ remapOnRestore: true });
     const mapping = await map(0x1_0000n);
