@@ -165,6 +165,30 @@ describe("a move of the buffers (vfio-pci-dmabuf section 2)", () => {
       ["first", "second"],
     ]);
   });
+
+  it("a close and a hot reset that give up waiting for it say which call it was, and what is revoked and not drained", async () => {
+    const { device, vfio, importer } = await waiting();
+    const holder = vfio.hotReset([device]);
+    await settle();
+    const abort = new AbortController();
+    const { signal } = abort;
+    const errors = [
+      errorOf(() => vfio.hotReset([device], { signal })),
+      errorOf(() => device.close({ signal })),
+    ];
+    await settle();
+    abort.abort();
+    const told = await Promise.all(errors);
+    expect(told.map(({ code, syscall }) => [code, syscall])).toEqual([
+      ["EINTR", "vfio.hotReset"],
+      ["EINTR", "vfio.close"],
+    ]);
+    for (const { reason } of told) expect(reason).toMatch(/first \(1 mapping left\)/);
+    await importer.unmap();
+    await holder;
+    await device.close();
+    expect(device.closed).toBe(true);
+  });
 });
 
 describe("the end of a view (vfio-pci-dmabuf R31)", () => {
