@@ -1,4 +1,4 @@
-/** Takes every step of an ending in order, whatever one of them throws, so that none is left open by another's error; throws the first error. */
+/** Takes every step in order, whatever one of them throws, so that nobody is left out, or open, by another's error; throws the first error in the end. */
 export function everyStep(steps: readonly (() => void)[]): void {
   const failures: unknown[] = [];
   for (const step of steps) {

@@ -8,6 +8,7 @@ import {
   waitForFence,
 } from "@peerbar/core";
 import { close, poll, pollAsync } from "@peerbar/linux";
+import { everyStep } from "../every-step.js";
 
 /** Milliseconds of one sleep in poll(2): how late a watch notices that nobody waits any more. */
 const SLICE_MS = 50;
@@ -129,15 +130,14 @@ export class KernelFence implements Fence {
 
   /** Runs each one, even where an earlier one throws; the first error is thrown at the end. */
   #runAll(): void {
-    const failures: unknown[] = [];
-    for (const { run } of [...this.#waiting]) {
-      try {
-        run();
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    this.#waiting.clear();
-    if (failures.length > 0) throw failures[0];
+    const waiting = [...this.#waiting].map(({ run }) => () => {
+      run();
+    });
+    everyStep([
+      ...waiting,
+      () => {
+        this.#waiting.clear();
+      },
+    ]);
   }
 }

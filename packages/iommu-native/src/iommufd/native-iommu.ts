@@ -1,4 +1,5 @@
 import type { AddressSpace, IommuBackend } from "@peerbar/core";
+import { everyStep } from "../every-step.js";
 import { IommufdFile } from "./iommufd-file.js";
 import { NativeAddressSpace } from "./native-address-space.js";
 
@@ -30,18 +31,17 @@ export class NativeIommu implements IommuBackend, Disposable {
 
   /** Ends every address space, then the file, whatever fails on the way; the first failure is thrown at the end. Twice is harmless. */
   close(): void {
-    const failures: unknown[] = [];
-    for (const space of [...this.#spaces]) {
-      try {
-        space[Symbol.dispose]();
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    // The kernel ends with the file what could not be ended by itself.
-    this.#spaces.clear();
-    this.file.close();
-    if (failures.length > 0) throw failures[0];
+    const spaces = [...this.#spaces].map((space) => () => {
+      space[Symbol.dispose]();
+    });
+    everyStep([
+      ...spaces,
+      // The kernel ends with the file what could not be ended by itself.
+      () => {
+        this.#spaces.clear();
+        this.file.close();
+      },
+    ]);
   }
 
   [Symbol.dispose](): void {
