@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "rounds.h"
 
 #define ENTRIES 512u
 #define POPULATED (1u << 18)
@@ -29,21 +30,6 @@ static uint64_t *leaf(uint64_t *root, uint64_t page)
 		table = (uint64_t *)(uintptr_t)*slot;
 	}
 	return &table[page & (ENTRIES - 1)];
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return t.tv_sec * 1e9 + t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
 }
 
 int main(int argc, char **argv)
